@@ -1,0 +1,6 @@
+//! Values that cross a channel. No I/O, no drivers, nothing above imports.
+
+pub mod bson;
+pub mod change;
+pub mod namespace;
+pub mod position;
