@@ -9,4 +9,5 @@
 //! Modules in the order of the flow; imports only go down (`tests/tidy.rs` checks it).
 
 pub mod error;
+pub mod mapping;
 pub mod model;

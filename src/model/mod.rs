@@ -2,5 +2,9 @@
 
 pub mod bson;
 pub mod change;
+pub mod identifier;
 pub mod namespace;
 pub mod position;
+pub mod row;
+pub mod table;
+pub mod write_set;

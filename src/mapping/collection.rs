@@ -1,0 +1,197 @@
+//! One collection's mapping: its shape, and the way from a change to rows and schema changes.
+//!
+//! In: documents and deltas in source order. Out: row changes through [`Output`], schema changes through
+//! [`Collection::take_ddl`], and `true` when the shape changed on the way: rows made before that moment are for the old
+//! shape, so the caller throws them away and converts again. Converting the same thing twice changes nothing more.
+
+use std::sync::Arc;
+
+use super::document::Pass;
+use super::names::TableNames;
+use super::options::{CollectionOptions, MappingOptions};
+use super::shape::{ColumnState, Node};
+use crate::model::bson::{Doc, Document, Malformed, Value};
+use crate::model::identifier::Identifier;
+use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::row::{Key, Row};
+use crate::model::table::SharedTable;
+use crate::model::write_set::{Anomaly, Ddl};
+
+/// Takes what a conversion makes.
+pub trait Output {
+    /// A row that is exactly this.
+    fn put(&mut self, table: &SharedTable, key: &Key, row: &Row);
+    /// Changed cells of a row, and diffs for its `jsonb` cells.
+    fn patch(&mut self, table: &SharedTable, key: &Key, row: Row, diffs: Vec<(usize, Document)>);
+    /// Rows that go away (see [`crate::model::row::RowChange::Delete`]).
+    fn delete(&mut self, table: &SharedTable, prefix: &Key, from: Option<i32>);
+    /// A value that could not be stored as it is.
+    fn anomaly(&mut self, anomaly: Anomaly);
+}
+
+/// Why a document cannot be stored; it goes to quarantine. The fixed words of `tailwater.quarantine.reason`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reject(pub &'static str);
+
+impl From<Malformed> for Reject {
+    fn from(_: Malformed) -> Self {
+        Reject("malformed_bson")
+    }
+}
+
+/// What every collection of a pipeline shares.
+#[derive(Debug, Clone)]
+pub struct Shared {
+    /// The table names in use.
+    pub names: Arc<TableNames>,
+    /// Options for all.
+    pub options: Arc<MappingOptions>,
+    /// Options per collection.
+    pub collections: Arc<Vec<CollectionOptions>>,
+}
+
+impl Shared {
+    /// The schema and the table that a namespace wants.
+    #[must_use]
+    pub fn target(&self, namespace: &Namespace) -> (String, String) {
+        let wanted = namespace.to_string();
+        let own = self.collections.iter().find(|options| options.namespace == wanted);
+        let schema = own.and_then(|own| own.schema.clone()).unwrap_or_else(|| namespace.database.to_string());
+        let table = own.and_then(|own| own.table.clone()).unwrap_or_else(|| namespace.collection.to_string());
+        (schema, table)
+    }
+}
+
+/// The mapping of one collection.
+#[derive(Debug, Clone)]
+pub struct Collection {
+    pub(super) id: CollectionId,
+    pub(super) namespace: Namespace,
+    pub(super) schema: Identifier,
+    pub(super) shared: Shared,
+    /// The tables, the root's first; empty until the first document, which decides the key's type.
+    pub(super) tables: Vec<SharedTable>,
+    pub(super) root: Node,
+    pub(super) id_column: Option<ColumnState>,
+    pub(super) copied: bool,
+    pub(super) ddl: Vec<Ddl>,
+}
+
+impl Collection {
+    /// A collection of which nothing is known yet.
+    #[must_use]
+    pub fn new(id: CollectionId, namespace: Namespace, shared: Shared) -> Self {
+        let schema = schema_identifier(&shared, &namespace);
+        let root = Node::new(0, super::shape::Kind::Root, Vec::new());
+        let mut new = Self {
+            id,
+            namespace,
+            schema,
+            shared,
+            tables: Vec::new(),
+            root,
+            id_column: None,
+            copied: false,
+            ddl: Vec::new(),
+        };
+        new.register();
+        new
+    }
+
+    /// Identity.
+    #[must_use]
+    pub fn id(&self) -> CollectionId {
+        self.id
+    }
+
+    /// Name now.
+    #[must_use]
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
+    }
+
+    /// True once its snapshot is complete.
+    #[must_use]
+    pub fn is_copied(&self) -> bool {
+        self.copied
+    }
+
+    /// Notes that its snapshot is complete, or that it was born under our eyes and needs none.
+    pub fn set_copied(&mut self) {
+        self.copied = true;
+        self.register();
+    }
+
+    /// The schema changes since the last call, in order.
+    pub fn take_ddl(&mut self) -> Vec<Ddl> {
+        std::mem::take(&mut self.ddl)
+    }
+
+    /// The tables, the root's first.
+    #[must_use]
+    pub fn tables(&self) -> &[SharedTable] {
+        &self.tables
+    }
+
+    /// Converts a whole document: the rows that it is. With `replace`, also the removal of child rows that an earlier
+    /// version may have left. Returns true when the shape changed.
+    ///
+    /// # Errors
+    /// When the document cannot be stored.
+    pub fn document(&mut self, document: Doc<'_>, replace: bool, out: &mut impl Output) -> Result<bool, Reject> {
+        let id = document.get("_id")?.ok_or(Reject("no_id"))?;
+        self.pass(id, out, |pass, root| {
+            if replace {
+                pass.delete_children(root);
+            }
+            pass.put_row(root, document)
+        })
+    }
+
+    /// Converts an update, given as the oplog's `$v: 2` diff. Returns true when the shape changed.
+    ///
+    /// # Errors
+    /// When the diff cannot be applied.
+    pub fn update(&mut self, id: Value<'_>, diff: Doc<'_>, out: &mut impl Output) -> Result<bool, Reject> {
+        if self.tables.is_empty() {
+            return Ok(false); // an update of a missing document: only while catching up, ignored (contract, section 6)
+        }
+        self.pass(id, out, |pass, root| pass.apply_diff(root, diff))
+    }
+
+    /// Converts a delete: every row of the document goes away.
+    ///
+    /// # Errors
+    /// When the id is of a type that cannot be stored.
+    pub fn delete(&mut self, id: Value<'_>, out: &mut impl Output) -> Result<bool, Reject> {
+        if self.tables.is_empty() {
+            return Ok(false);
+        }
+        self.pass(id, out, |pass, root| {
+            pass.delete_tree(root, None);
+            Ok(())
+        })
+    }
+
+    fn pass<'d, O: Output>(
+        &mut self,
+        id: Value<'d>,
+        out: &mut O,
+        convert: impl FnOnce(&mut Pass<'_, 'd, O>, &mut Node) -> Result<(), Reject>,
+    ) -> Result<bool, Reject> {
+        let mut changed = self.ensure_root(&id)?;
+        let mut key = Key::default();
+        key.push(&self.id_cell(&id)?);
+        let mut pass = Pass::new(self.id, &self.namespace, &self.shared, &mut self.tables, &mut self.ddl, out, id, key);
+        let result = convert(&mut pass, &mut self.root);
+        changed |= pass.changed();
+        result.map(|()| changed)
+    }
+}
+
+/// The identifier of the schema that a namespace goes to.
+#[must_use]
+pub fn schema_identifier(shared: &Shared, namespace: &Namespace) -> Identifier {
+    let (schema, _) = shared.target(namespace);
+    super::names::identifier(&schema, &namespace.database, |name| name.starts_with("pg_") || name == "tailwater")
+}

@@ -1,0 +1,18 @@
+//! Documents to rows. Pure: no async, no clock, no I/O; everything it knows comes in as an argument.
+//!
+//! [`collection::Collection`] is the entrance: it keeps one collection's [`shape`] and converts changes of it.
+
+pub mod cell;
+pub mod collection;
+mod delta;
+mod document;
+mod grow;
+pub mod json;
+pub mod lifecycle;
+pub mod names;
+pub mod numeric;
+pub mod options;
+mod restore;
+mod root;
+pub mod shape;
+pub mod types;

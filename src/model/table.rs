@@ -1,0 +1,143 @@
+//! Tables as the rest of the program sees them: identifiers and types, in the order of the row images.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::identifier::Identifier;
+
+/// The column types of the mapping contract, section 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PgType {
+    /// `boolean`
+    Boolean,
+    /// `integer`
+    Integer,
+    /// `bigint`
+    BigInt,
+    /// `double precision`
+    Double,
+    /// `numeric`
+    Numeric,
+    /// `text`
+    Text,
+    /// `timestamptz`
+    TimestampTz,
+    /// `uuid`
+    Uuid,
+    /// `bytea`
+    Bytea,
+    /// `jsonb`
+    Jsonb,
+}
+
+impl PgType {
+    /// Every type, for look-ups by name.
+    const ALL: [PgType; 10] = [
+        PgType::Boolean,
+        PgType::Integer,
+        PgType::BigInt,
+        PgType::Double,
+        PgType::Numeric,
+        PgType::Text,
+        PgType::TimestampTz,
+        PgType::Uuid,
+        PgType::Bytea,
+        PgType::Jsonb,
+    ];
+
+    /// PostgreSQL's name, as in `tailwater.paths.column_type`.
+    #[must_use]
+    pub fn sql_name(self) -> &'static str {
+        match self {
+            PgType::Boolean => "boolean",
+            PgType::Integer => "integer",
+            PgType::BigInt => "bigint",
+            PgType::Double => "double precision",
+            PgType::Numeric => "numeric",
+            PgType::Text => "text",
+            PgType::TimestampTz => "timestamptz",
+            PgType::Uuid => "uuid",
+            PgType::Bytea => "bytea",
+            PgType::Jsonb => "jsonb",
+        }
+    }
+
+    /// The type of that name, as [`PgType::sql_name`] writes it.
+    #[must_use]
+    pub fn from_sql_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|ty| ty.sql_name() == name)
+    }
+
+    /// True for the types that hold numbers.
+    #[must_use]
+    pub fn is_number(self) -> bool {
+        matches!(self, PgType::Integer | PgType::BigInt | PgType::Double | PgType::Numeric)
+    }
+}
+
+impl fmt::Display for PgType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.sql_name())
+    }
+}
+
+/// A table's identity in this process: it stays when the table is altered or renamed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TableId(u64);
+
+impl TableId {
+    /// An id that no other table of this process has.
+    #[must_use]
+    pub fn fresh() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: Identifier,
+    /// Its type.
+    pub ty: PgType,
+}
+
+/// One table at one moment; a schema change makes a new value with the same id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Identity.
+    pub id: TableId,
+    /// PostgreSQL schema.
+    pub schema: Identifier,
+    /// Name within it.
+    pub name: Identifier,
+    /// The first `key` columns are the primary key.
+    pub key: usize,
+    /// All columns; a row image's slots are in this order.
+    pub columns: Vec<Column>,
+}
+
+impl Table {
+    /// `"schema"."name"`.
+    #[must_use]
+    pub fn qualified(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The key columns.
+    #[must_use]
+    pub fn key_columns(&self) -> &[Column] {
+        self.columns.get(..self.key).unwrap_or_default()
+    }
+
+    /// True when a column has that name.
+    #[must_use]
+    pub fn has_column(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name.as_str() == name)
+    }
+}
+
+/// Tables are shared by the rows that are made for them.
+pub type SharedTable = Arc<Table>;

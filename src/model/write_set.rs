@@ -1,0 +1,184 @@
+//! What a lane hands to an executor: everything one change does to PostgreSQL, in order.
+
+use std::sync::Arc;
+
+use super::bson::Document;
+use super::identifier::Identifier;
+use super::namespace::{CollectionId, Namespace};
+use super::position::Position;
+use super::row::RowChange;
+use super::table::{PgType, SharedTable};
+
+/// One change of the source, converted.
+#[derive(Debug)]
+pub struct WriteSet {
+    /// Where the source stands after it.
+    pub position: Position,
+    /// True when a commit may follow.
+    pub boundary: bool,
+    /// The database whose lane position it moves.
+    pub database: Arc<str>,
+    /// The operation, as in the metric's label.
+    pub operation: &'static str,
+    /// What to do, in order.
+    pub steps: Vec<Step>,
+    /// Bytes it weighs against the memory limit, given back when it is written.
+    pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
+}
+
+/// One thing to do.
+#[derive(Debug)]
+pub enum Step {
+    /// A schema change; flushes the rows before it.
+    Ddl(Ddl),
+    /// A change of rows.
+    Row(RowChange),
+    /// A value that could not be stored as it is.
+    Anomaly(Anomaly),
+    /// A document that could not be stored at all.
+    Quarantine(Quarantined),
+    /// A quarantined document is gone from the source, or is replaced.
+    Release {
+        /// Its collection.
+        collection: CollectionId,
+        /// Its id, as in [`Quarantined::id_key`].
+        id_key: String,
+    },
+}
+
+/// A schema change. Tables in it are as they are afterwards.
+#[derive(Debug, Clone)]
+pub enum Ddl {
+    /// A new table, and its schema where that is missing.
+    CreateTable(SharedTable),
+    /// A new column, the last of the table.
+    AddColumn(SharedTable),
+    /// A column's type widens.
+    Widen {
+        /// The table.
+        table: SharedTable,
+        /// The column's position in it.
+        column: usize,
+        /// Its type before.
+        from: PgType,
+        /// The BSON types that lie in it.
+        seen: Vec<&'static str>,
+        /// The subtype of its binary data, where it has such.
+        subtype: Option<u8>,
+    },
+    /// A table goes away.
+    DropTable(SharedTable),
+    /// A table gets another name, within or across schemas.
+    RenameTable {
+        /// As it was.
+        from: SharedTable,
+        /// As it is.
+        to: SharedTable,
+    },
+    /// A catalog row to insert or replace.
+    Path(PathRow),
+    /// A collection's catalog row to insert or replace.
+    Collection(CollectionRow),
+    /// A collection and all its catalog rows go away.
+    Forget(CollectionId),
+}
+
+/// The form of a path, as in `tailwater.paths.form`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The document itself.
+    Root,
+    /// Embedded documents, one row each.
+    ObjectTable,
+    /// Arrays of documents, one row per element.
+    ArrayTable,
+    /// A column.
+    Column,
+}
+
+impl Form {
+    /// The name in the catalog.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Form::Root => "root",
+            Form::ObjectTable => "object_table",
+            Form::ArrayTable => "array_table",
+            Form::Column => "column",
+        }
+    }
+
+    /// The form of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Form::Root, Form::ObjectTable, Form::ArrayTable, Form::Column].into_iter().find(|form| form.name() == name)
+    }
+}
+
+/// One row of `tailwater.paths`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathRow {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Its name now.
+    pub namespace: Namespace,
+    /// Field names from the root.
+    pub path: Vec<String>,
+    /// What lies there.
+    pub form: Form,
+    /// PostgreSQL schema.
+    pub schema: Identifier,
+    /// Table.
+    pub table: Identifier,
+    /// Column, for the form `column`.
+    pub column: Option<(Identifier, PgType)>,
+    /// BSON types seen there, by MongoDB's names; empty for a column that has only held empty arrays.
+    pub bson_types: Vec<&'static str>,
+    /// Subtype of the binary data in the column, where it holds such.
+    pub subtype: Option<u8>,
+    /// The key columns, for a table.
+    pub key_columns: Vec<String>,
+}
+
+/// One row of `tailwater.collections`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionRow {
+    /// The collection.
+    pub id: CollectionId,
+    /// Its name now.
+    pub namespace: Namespace,
+    /// True once every document that it had at the start is in PostgreSQL.
+    pub copied: bool,
+}
+
+/// One row of `tailwater.anomalies`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anomaly {
+    /// The collection's name.
+    pub namespace: Namespace,
+    /// The document's id, relaxed Extended JSON.
+    pub document_id: String,
+    /// Where in it.
+    pub path: Vec<String>,
+    /// Why, one of a few fixed words (a metric's label).
+    pub reason: &'static str,
+    /// The value, canonical Extended JSON.
+    pub original: String,
+}
+
+/// One row of `tailwater.quarantine`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Its name.
+    pub namespace: Namespace,
+    /// The document's id, relaxed Extended JSON; `null` when it has none that can be read.
+    pub document_id: String,
+    /// The id in a form in which equal ids are equal texts.
+    pub id_key: String,
+    /// The document, or the diff of an update, as raw BSON.
+    pub raw: Document,
+    /// Why.
+    pub reason: &'static str,
+}
