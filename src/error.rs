@@ -71,14 +71,13 @@ impl Kind {
     pub fn class(self) -> Class {
         match self {
             Kind::Configuration => Class::Usage,
-            Kind::Unavailable | Kind::Contention | Kind::Interrupted => Class::Transient,
-            // Fenced is not retried: two writers must never take turns without an operator knowing.
+            // Fenced is retried too: the next attempt waits for the pipeline's lock and so becomes the standby.
+            Kind::Unavailable | Kind::Contention | Kind::Interrupted | Kind::Fenced => Class::Transient,
             Kind::Credentials
             | Kind::Permission
             | Kind::Unsupported
             | Kind::HistoryLost
             | Kind::Undeliverable
-            | Kind::Fenced
             | Kind::Refused
             | Kind::Local
             | Kind::Defect => Class::Fatal,

@@ -11,3 +11,4 @@
 pub mod error;
 pub mod mapping;
 pub mod model;
+pub mod sink;

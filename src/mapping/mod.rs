@@ -8,6 +8,7 @@ mod delta;
 mod document;
 mod grow;
 pub mod json;
+pub mod json_diff;
 pub mod lifecycle;
 pub mod names;
 pub mod numeric;

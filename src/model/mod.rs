@@ -6,5 +6,7 @@ pub mod identifier;
 pub mod namespace;
 pub mod position;
 pub mod row;
+pub mod secret;
 pub mod table;
+pub mod ticket;
 pub mod write_set;

@@ -1,0 +1,60 @@
+//! The order in which an executor takes what the lanes have converted.
+
+use tokio::sync::mpsc;
+
+use super::position::Position;
+use super::write_set::WriteSet;
+
+/// A lane, as executors and the router call it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LaneId(pub u64);
+
+/// What an executor does next. Tickets arrive in source order, so no lane can be overtaken.
+#[derive(Debug)]
+pub enum Ticket {
+    /// A new lane, and where its write sets come from.
+    Open {
+        /// The lane.
+        lane: LaneId,
+        /// Its write sets, in order.
+        output: mpsc::Receiver<WriteSet>,
+    },
+    /// The next `count` write sets come from this lane.
+    Take {
+        /// The lane.
+        lane: LaneId,
+        /// How many.
+        count: usize,
+    },
+    /// The lane has nothing more.
+    Close {
+        /// The lane.
+        lane: LaneId,
+    },
+    /// Nothing before this position is still to come.
+    Watermark(Through),
+}
+
+/// How far something has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Through {
+    /// Everything up to here.
+    pub position: Position,
+    /// True when all events of the position's cluster time are among that: many events share one time.
+    pub complete: bool,
+}
+
+impl Through {
+    /// True when everything up to a cluster time is there.
+    #[must_use]
+    pub fn covers(&self, time: super::position::ClusterTime) -> bool {
+        let here = self.position.cluster_time();
+        here > time || (here == time && self.complete)
+    }
+
+    /// The later of two.
+    #[must_use]
+    pub fn later(self, other: Self) -> Self {
+        if (&self.position, self.complete) >= (&other.position, other.complete) { self } else { other }
+    }
+}

@@ -1,0 +1,211 @@
+//! The catalog in schema `tailwater`: made at start, read once, then written together with the data it describes.
+
+use std::collections::HashSet;
+
+use deadpool_postgres::Object;
+use tokio_postgres::Row;
+
+use super::faults::fault;
+use super::fence::Fence;
+use super::target::Target;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::model::identifier::Identifier;
+use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::table::PgType;
+use crate::model::write_set::{Anomaly, CollectionRow, Form, PathRow, Quarantined};
+
+const SCHEMA: &str = include_str!("schema.sql");
+
+/// Serialises the making of the catalog between daemons that start at the same moment.
+const SETUP_LOCK: i64 = 0x7461_696c_7761_7465;
+
+/// What the catalog knew when the daemon started.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// The collections.
+    pub collections: Vec<CollectionRow>,
+    /// Their paths.
+    pub paths: Vec<PathRow>,
+    /// Documents in quarantine.
+    pub quarantined: HashSet<(CollectionId, String)>,
+}
+
+impl Target {
+    /// Makes the catalog where it is missing.
+    ///
+    /// # Errors
+    /// When a right is missing.
+    pub async fn prepare_catalog(&self) -> Result<()> {
+        let client = self.client().await?;
+        let sql = format!("BEGIN; SELECT pg_advisory_xact_lock({SETUP_LOCK}); {SCHEMA} COMMIT");
+        client.batch_execute(&sql).await.map_err(|error| fault(Stage::Sink, "making schema tailwater", &error))
+    }
+
+    /// Reads the catalog of this pipeline.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub async fn known(&self) -> Result<Known> {
+        let client = self.client().await?;
+        let pipeline = &&**self.pipeline();
+        let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, "reading the catalog", error);
+        let mut known = Known::default();
+        let sql = "SELECT collection::text, namespace, copied FROM tailwater.collections WHERE pipeline = $1";
+        for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
+            known.collections.push(collection_row(&row).ok_or_else(|| damaged("collections"))?);
+        }
+        let sql = "SELECT collection::text, namespace, path, form, schema_name, table_name, column_name, column_type, \
+                   bson_types, binary_subtype, key_columns FROM tailwater.paths WHERE pipeline = $1";
+        for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
+            known.paths.push(path_row(&row).ok_or_else(|| damaged("paths"))?);
+        }
+        let sql = "SELECT DISTINCT collection::text, id_key FROM tailwater.quarantine WHERE pipeline = $1";
+        for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
+            let id = CollectionId::parse(row.get(0)).ok_or_else(|| damaged("quarantine"))?;
+            known.quarantined.insert((id, row.get(1)));
+        }
+        Ok(known)
+    }
+
+    /// The tables, views and indexes that lie in a schema and are not ours to name.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn relations(&self, schema: &str) -> Result<Vec<String>> {
+        let client = self.client().await?;
+        let sql = "SELECT relname::text FROM pg_class WHERE relnamespace = to_regnamespace(quote_ident($1))";
+        let rows = client.query(sql, &[&schema]).await;
+        let rows = rows.map_err(|error| fault(Stage::Sink, "listing a schema", &error))?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+}
+
+fn damaged(table: &str) -> Error {
+    Error::new(Kind::Defect, Stage::Sink, format!("tailwater.{table} holds a row that this version cannot read"))
+        .remedy("restore the schema tailwater from a backup, or start with another pipeline name")
+}
+
+fn collection_row(row: &Row) -> Option<CollectionRow> {
+    let id = CollectionId::parse(row.get(0))?;
+    Some(CollectionRow { id, namespace: Namespace::parse(row.get(1))?, copied: row.get(2) })
+}
+
+fn path_row(row: &Row) -> Option<PathRow> {
+    let column: Option<String> = row.get(6);
+    let ty: Option<String> = row.get(7);
+    let types: Vec<String> = row.get(8);
+    let subtype: Option<i32> = row.get(9);
+    Some(PathRow {
+        collection: CollectionId::parse(row.get(0))?,
+        namespace: Namespace::parse(row.get(1))?,
+        path: row.get(2),
+        form: Form::from_name(row.get(3))?,
+        schema: Identifier::new(row.get(4))?,
+        table: Identifier::new(row.get(5))?,
+        column: match (column, ty) {
+            (Some(name), Some(ty)) => Some((Identifier::new(&name)?, PgType::from_sql_name(&ty)?)),
+            _ => None,
+        },
+        bson_types: crate::mapping::types::TypeSet::from_names(types.iter().map(String::as_str)).names(),
+        subtype: subtype.and_then(|subtype| u8::try_from(subtype).ok()),
+        key_columns: row.get(10),
+    })
+}
+
+/// Writes catalog rows inside the caller's transaction.
+pub(super) struct CatalogWriter<'c> {
+    pub client: &'c Object,
+    pub fence: &'c Fence,
+}
+
+impl CatalogWriter<'_> {
+    fn pipeline(&self) -> &str {
+        self.fence.pipeline()
+    }
+
+    async fn run(&self, what: &str, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> Result<()> {
+        let statement = self.client.prepare_cached(sql).await.map_err(|error| fault(Stage::Sink, what, &error))?;
+        let done = self.client.execute(&statement, params).await;
+        done.map(|_| ()).map_err(|error| fault(Stage::Sink, what, &error))
+    }
+
+    pub async fn path(&self, row: &PathRow) -> Result<()> {
+        let sql = "INSERT INTO tailwater.paths (pipeline, collection, namespace, path, form, schema_name, table_name, \
+                   column_name, column_type, bson_types, binary_subtype, key_columns) \
+                   VALUES ($1, $2::text::uuid, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
+                   ON CONFLICT (pipeline, collection, path, form, schema_name, table_name) DO UPDATE SET \
+                   namespace = EXCLUDED.namespace, column_name = EXCLUDED.column_name, \
+                   column_type = EXCLUDED.column_type, bson_types = EXCLUDED.bson_types, \
+                   binary_subtype = EXCLUDED.binary_subtype, key_columns = EXCLUDED.key_columns";
+        let (id, namespace, form) = (row.collection.to_string(), row.namespace.to_string(), row.form.name());
+        let column = row.column.as_ref().map(|(name, _)| name.as_str());
+        let ty = row.column.as_ref().map(|(_, ty)| ty.sql_name());
+        let subtype = row.subtype.map(i32::from);
+        let (schema, table) = (row.schema.as_str(), row.table.as_str());
+        let (pipeline, path, types, keys) = (self.pipeline(), &row.path, &row.bson_types, &row.key_columns);
+        self.run(
+            "writing tailwater.paths",
+            sql,
+            &[&pipeline, &id, &namespace, path, &form, &schema, &table, &column, &ty, types, &subtype, keys],
+        )
+        .await
+    }
+
+    pub async fn collection(&self, row: &CollectionRow) -> Result<()> {
+        let sql = "INSERT INTO tailwater.collections (pipeline, collection, namespace, copied) \
+                   VALUES ($1, $2::text::uuid, $3, $4) ON CONFLICT (pipeline, collection) DO UPDATE SET \
+                   namespace = EXCLUDED.namespace, copied = EXCLUDED.copied";
+        let (id, namespace) = (row.id.to_string(), row.namespace.to_string());
+        let pipeline = self.pipeline();
+        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied]).await
+    }
+
+    /// Takes a collection out of `collections` and `paths`. Its marks and its quarantine stay until it is really gone.
+    pub async fn forget(&self, id: CollectionId) -> Result<()> {
+        let (pipeline, id) = (self.pipeline(), id.to_string());
+        for table in ["collections", "paths"] {
+            let sql = format!("DELETE FROM tailwater.{table} WHERE pipeline = $1 AND collection = $2::text::uuid");
+            self.run("writing the catalog", &sql, &[&pipeline, &id]).await?;
+        }
+        Ok(())
+    }
+
+    pub async fn anomaly(&self, anomaly: &Anomaly, position: Option<&str>) -> Result<()> {
+        let sql = "INSERT INTO tailwater.anomalies (pipeline, namespace, document_id, path, reason, original, position) \
+                   VALUES ($1, $2, $3::text::jsonb, $4, $5, $6::text::jsonb, $7)";
+        let (pipeline, namespace) = (self.pipeline(), anomaly.namespace.to_string());
+        let path: Vec<String> = anomaly.path.iter().map(|name| name.replace('\0', "")).collect();
+        self.run(
+            "writing tailwater.anomalies",
+            sql,
+            &[&pipeline, &namespace, &anomaly.document_id, &path, &anomaly.reason, &anomaly.original, &position],
+        )
+        .await
+    }
+
+    pub async fn quarantine(&self, document: &Quarantined, position: Option<&str>) -> Result<()> {
+        let sql = "INSERT INTO tailwater.quarantine (pipeline, collection, namespace, document_id, id_key, raw, reason, \
+                   position) VALUES ($1, $2::text::uuid, $3, $4::text::jsonb, $5, $6, $7, $8)";
+        let (pipeline, id) = (self.pipeline(), document.collection.to_string());
+        let (namespace, raw) = (document.namespace.to_string(), document.raw.as_doc().bytes());
+        self.run(
+            "writing tailwater.quarantine",
+            sql,
+            &[&pipeline, &id, &namespace, &document.document_id, &document.id_key, &raw, &document.reason, &position],
+        )
+        .await
+    }
+
+    pub async fn release(&self, collection: CollectionId, id_key: &str) -> Result<()> {
+        let sql = "DELETE FROM tailwater.quarantine WHERE pipeline = $1 AND collection = $2::text::uuid \
+                   AND md5(id_key) = md5($3) AND id_key = $3";
+        let (pipeline, id) = (self.pipeline(), collection.to_string());
+        self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &id_key]).await
+    }
+
+    pub async fn event(&self, kind: &str, detail: &str) -> Result<()> {
+        let sql = "INSERT INTO tailwater.events (pipeline, kind, detail) VALUES ($1, $2, $3)";
+        let pipeline = self.pipeline();
+        self.run("writing tailwater.events", sql, &[&pipeline, &kind, &detail]).await
+    }
+}

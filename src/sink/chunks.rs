@@ -1,0 +1,129 @@
+//! The ranges of a snapshot, kept in PostgreSQL so that an interrupted one goes on where it was.
+
+use deadpool_postgres::Object;
+
+use super::copy::no_mark;
+use super::faults::fault;
+use super::fence::Fence;
+use super::target::Target;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::model::bson::Document;
+use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::position::ClusterTime;
+
+/// One range of `_id`s: bounds are `{_id: …}`, `None` is open; the lower is in it, the upper is not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// Its number within the collection.
+    pub number: i32,
+    /// The first `_id`.
+    pub lower: Option<Document>,
+    /// The first `_id` that is no longer in it.
+    pub upper: Option<Document>,
+    /// When it was read, once it is done.
+    pub done: Option<ClusterTime>,
+    /// Documents that it had, once it is done.
+    pub documents: u64,
+}
+
+/// What is noted when a range is done.
+#[derive(Debug, Clone)]
+pub struct Mark {
+    /// The collection.
+    pub collection: CollectionId,
+    /// The range's number.
+    pub number: i32,
+    /// When it was read.
+    pub time: ClusterTime,
+    /// Documents in it.
+    pub documents: u64,
+    /// Their bytes, as BSON.
+    pub bytes: u64,
+}
+
+impl Target {
+    /// The ranges of a collection in order; empty when it was never cut.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub async fn chunks(&self, collection: CollectionId) -> Result<Vec<Chunk>> {
+        let client = self.client().await?;
+        let sql = "SELECT chunk, lower_bound, upper_bound, done, cluster_seconds, cluster_ordinal, documents \
+                   FROM tailwater.snapshot_chunks WHERE pipeline = $1 AND collection = $2::text::uuid ORDER BY chunk";
+        let rows = client.query(sql, &[&&**self.pipeline(), &collection.to_string()]).await;
+        let rows = rows.map_err(|error| fault(Stage::Snapshot, "reading tailwater.snapshot_chunks", &error))?;
+        let damaged = || Error::new(Kind::Defect, Stage::Snapshot, "tailwater.snapshot_chunks is damaged");
+        rows.iter().map(|row| chunk(row).ok_or_else(damaged)).collect()
+    }
+
+    /// Keeps the ranges of a collection, in place of any it had.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn plan_chunks(
+        &self,
+        fence: &Fence,
+        collection: CollectionId,
+        namespace: &Namespace,
+        chunks: &[Chunk],
+    ) -> Result<()> {
+        let client = self.client().await?;
+        let failed = |error: &tokio_postgres::Error| fault(Stage::Snapshot, "writing tailwater.snapshot_chunks", error);
+        fence.begin(&client).await?;
+        let (pipeline, id, namespace) = (&&**self.pipeline(), collection.to_string(), namespace.to_string());
+        let sql = "INSERT INTO tailwater.snapshot_chunks (pipeline, collection, namespace, chunk, lower_bound, \
+                   upper_bound) VALUES ($1, $2::text::uuid, $3, $4, $5, $6)";
+        let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
+        for chunk in chunks {
+            let bound = |bound: &Option<Document>| bound.as_ref().map(|bound| bound.as_doc().bytes().to_vec());
+            let (lower, upper) = (bound(&chunk.lower), bound(&chunk.upper));
+            let done = client.execute(&statement, &[pipeline, &id, &namespace, &chunk.number, &lower, &upper]).await;
+            done.map_err(|error| failed(&error))?;
+        }
+        client.batch_execute("COMMIT").await.map_err(|error| failed(&error))
+    }
+
+    /// The latest time at which any range was read: from there on the target can be consistent.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn snapshot_time(&self) -> Result<Option<ClusterTime>> {
+        let client = self.client().await?;
+        let sql = "SELECT cluster_seconds, cluster_ordinal FROM tailwater.snapshot_chunks WHERE pipeline = $1 AND done \
+                   ORDER BY cluster_seconds DESC, cluster_ordinal DESC LIMIT 1";
+        let row = client.query_opt(sql, &[&&**self.pipeline()]).await;
+        let row = row.map_err(|error| fault(Stage::Snapshot, "reading tailwater.snapshot_chunks", &error))?;
+        Ok(row.and_then(|row| cluster_time(row.get(0), row.get(1))))
+    }
+}
+
+fn cluster_time(seconds: Option<i64>, ordinal: Option<i64>) -> Option<ClusterTime> {
+    Some(ClusterTime { seconds: u32::try_from(seconds?).ok()?, ordinal: u32::try_from(ordinal?).ok()? })
+}
+
+fn chunk(row: &tokio_postgres::Row) -> Option<Chunk> {
+    let bound = |bytes: Option<Vec<u8>>| bytes.map(Document::new).transpose().ok();
+    let done: bool = row.get(3);
+    Some(Chunk {
+        number: row.get(0),
+        lower: bound(row.get(1))?,
+        upper: bound(row.get(2))?,
+        done: if done { Some(cluster_time(row.get(4), row.get(5))?) } else { None },
+        documents: row.get::<_, Option<i64>>(6).and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+    })
+}
+
+/// Marks a range as done, in the caller's transaction.
+pub(super) async fn mark_done(client: &Object, pipeline: &str, mark: &Mark) -> Result<()> {
+    let failed = |error: &tokio_postgres::Error| fault(Stage::Snapshot, "marking a range", error);
+    let sql = "UPDATE tailwater.snapshot_chunks SET done = true, cluster_seconds = $4, cluster_ordinal = $5, \
+               documents = $6, bytes = $7, done_at = now() \
+               WHERE pipeline = $1 AND collection = $2::text::uuid AND chunk = $3 AND NOT done";
+    let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
+    let id = mark.collection.to_string();
+    let (seconds, ordinal) = (i64::from(mark.time.seconds), i64::from(mark.time.ordinal));
+    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let (documents, bytes) = (count(mark.documents), count(mark.bytes));
+    let done = client.execute(&statement, &[&pipeline, &id, &mark.number, &seconds, &ordinal, &documents, &bytes]).await;
+    if done.map_err(|error| failed(&error))? == 1 { Ok(()) } else { Err(no_mark(mark.number)) }
+}

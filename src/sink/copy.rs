@@ -1,0 +1,150 @@
+//! COPY BINARY of converted documents: one range of a snapshot, one transaction.
+//!
+//! In: rows by table, encoded while the documents of a server batch are walked. Out: one COPY per table and server batch,
+//! and the range's mark, committed together. Format: PostgreSQL manual, `COPY`, *Binary Format*.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use deadpool_postgres::Object;
+use futures_util::SinkExt;
+
+use super::catalog::CatalogWriter;
+use super::faults::fault;
+use super::fence::Fence;
+use super::sql;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::mapping::collection::Output;
+use crate::model::bson::Document;
+use crate::model::row::{Cell, Key, Row};
+use crate::model::table::{SharedTable, TableId};
+use crate::model::write_set::{Anomaly, Quarantined};
+
+/// Signature, flags and the length of the header's extension.
+const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
+const NULL: [u8; 4] = (-1i32).to_be_bytes();
+
+/// The rows of some documents, encoded for COPY.
+#[derive(Debug, Default)]
+pub struct CopyRows {
+    tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
+    /// Values that could not be stored as they are.
+    pub anomalies: Vec<Anomaly>,
+    /// Documents that could not be stored.
+    pub quarantined: Vec<Quarantined>,
+}
+
+impl CopyRows {
+    /// Bytes collected.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        self.tables.values().map(|(_, bytes)| bytes.len()).sum()
+    }
+}
+
+impl Output for CopyRows {
+    fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
+        let (_, out) =
+            self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
+        // A table has at most 1,600 columns.
+        out.extend_from_slice(&i16::try_from(table.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
+        for cell in key.cells() {
+            field(out, cell);
+        }
+        for column in table.key..table.columns.len() {
+            match row.cell(column) {
+                Cell::Absent | Cell::Null => out.extend_from_slice(&NULL),
+                Cell::Value(bytes) => field(out, bytes),
+            }
+        }
+    }
+
+    // A snapshot only puts whole documents where nothing was, so there is nothing to change or delete.
+    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
+    fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
+
+    fn anomaly(&mut self, anomaly: Anomaly) {
+        self.anomalies.push(anomaly);
+    }
+}
+
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend_from_slice(&i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+/// One range's transaction.
+pub struct RangeCopy<'f> {
+    client: Object,
+    fence: &'f Fence,
+}
+
+impl<'f> RangeCopy<'f> {
+    /// Opens the transaction.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails or another daemon has taken over.
+    pub async fn begin(client: Object, fence: &'f Fence) -> Result<Self> {
+        fence.begin(&client).await?;
+        Ok(Self { client, fence })
+    }
+
+    /// Sends rows.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses them.
+    pub async fn write(&self, rows: CopyRows) -> Result<()> {
+        for (table, mut bytes) in rows.tables.into_values() {
+            bytes.extend_from_slice(&TRAILER);
+            self.copy(&table, bytes.into()).await?;
+        }
+        let catalog = CatalogWriter { client: &self.client, fence: self.fence };
+        for anomaly in &rows.anomalies {
+            catalog.anomaly(anomaly, None).await?;
+        }
+        for document in &rows.quarantined {
+            catalog.quarantine(document, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {
+        /// One message of the protocol; small enough to keep both sides busy.
+        const MESSAGE: usize = 1 << 18;
+        let failed =
+            |error: &tokio_postgres::Error| fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), error);
+        let sink = self.client.copy_in(&sql::copy(table)).await.map_err(|error| failed(&error))?;
+        let mut sink = std::pin::pin!(sink);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let message = rest.split_to(rest.len().min(MESSAGE));
+            sink.send(message).await.map_err(|error| failed(&error))?;
+        }
+        sink.finish().await.map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    /// Marks the range as done and commits.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn commit(self, mark: &super::chunks::Mark) -> Result<()> {
+        super::chunks::mark_done(&self.client, self.fence.pipeline(), mark).await?;
+        let done = self.client.batch_execute("COMMIT").await;
+        done.map_err(|error| fault(Stage::Snapshot, "committing a range", &error))
+    }
+
+    /// Throws the transaction away.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn rollback(self) -> Result<()> {
+        let done = self.client.batch_execute("ROLLBACK").await;
+        done.map_err(|error| fault(Stage::Snapshot, "rolling back a range", &error))
+    }
+}
+
+/// The error of a range whose chunk row is gone.
+pub(super) fn no_mark(chunk: i32) -> Error {
+    Error::new(Kind::Defect, Stage::Snapshot, format!("range {chunk} has no row in tailwater.snapshot_chunks"))
+}

@@ -1,0 +1,248 @@
+//! Applies one or more databases' changes in source order over one connection.
+//!
+//! In: tickets that say which lane comes next, and the lanes' write sets. Out: PostgreSQL transactions, each with whole
+//! source transactions only, their schema changes and their position. What is queued is taken into one batch: an idle
+//! pipeline commits each change at once, a backlog makes batches as large as the limits. A source transaction larger
+//! than a batch is streamed into one open transaction, its memory given back as it is written. Any error ends the
+//! executor; the pipeline then starts again from what is committed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deadpool_postgres::Object;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::sync::{mpsc, watch};
+
+use super::batch::{Batch, BatchLimits};
+use super::catalog::CatalogWriter;
+use super::checkpoint::move_lane;
+use super::faults::fault;
+use super::fence::Fence;
+use super::write::write;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::model::position::{ClusterTime, Position};
+use crate::model::ticket::{LaneId, Ticket, Through};
+use crate::model::write_set::{Ddl, Step, WriteSet};
+use crate::telemetry::Telemetry;
+
+/// What an executor needs to start.
+pub struct ExecutorParts {
+    /// Its connection, used by nobody else.
+    pub client: Object,
+    /// The right to write.
+    pub fence: Fence,
+    /// Positions committed before, by database.
+    pub lanes: HashMap<String, Position>,
+    /// When to write.
+    pub limits: BatchLimits,
+    /// The cluster time from which on the target is consistent.
+    pub consistent_from: ClusterTime,
+    /// Where to count.
+    pub telemetry: Telemetry,
+}
+
+/// See the module.
+pub struct Executor {
+    parts: ExecutorParts,
+    tickets: mpsc::Receiver<Ticket>,
+    through: watch::Sender<Option<Through>>,
+    outputs: HashMap<LaneId, mpsc::Receiver<WriteSet>>,
+    batch: Batch,
+    open: bool,
+    databases: Vec<Arc<str>>,
+}
+
+impl Executor {
+    /// An executor that reports how far everything is committed through `through`.
+    #[must_use]
+    pub fn new(
+        parts: ExecutorParts,
+        tickets: mpsc::Receiver<Ticket>,
+        through: watch::Sender<Option<Through>>,
+    ) -> Self {
+        let (outputs, databases) = (HashMap::new(), Vec::new());
+        Self { parts, tickets, through, outputs, batch: Batch::new(), open: false, databases }
+    }
+
+    /// Works until the tickets end; what is then whole is committed.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails, or another daemon has taken over.
+    pub async fn run(mut self) -> Result<()> {
+        while let Some(ticket) = self.tickets.recv().await {
+            self.take(ticket).await?;
+            self.take_queued().await?;
+            self.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Takes what is queued until the batch is full, and beyond that until its last source transaction is whole.
+    async fn take_queued(&mut self) -> Result<()> {
+        loop {
+            if self.batch.is_full(&self.parts.limits) {
+                self.write_batch().await?;
+                if self.batch.at_boundary {
+                    return Ok(());
+                }
+            }
+            let ticket = match self.tickets.try_recv() {
+                Ok(ticket) => Some(ticket),
+                Err(_) if self.batch.at_boundary => return Ok(()),
+                Err(TryRecvError::Empty) => self.tickets.recv().await,
+                Err(TryRecvError::Disconnected) => None,
+            };
+            let Some(ticket) = ticket else { return Ok(()) };
+            self.take(ticket).await?;
+        }
+    }
+
+    async fn take(&mut self, ticket: Ticket) -> Result<()> {
+        match ticket {
+            Ticket::Open { lane, output } => {
+                self.outputs.insert(lane, output);
+            }
+            Ticket::Close { lane } => {
+                self.outputs.remove(&lane);
+            }
+            Ticket::Watermark(through) => {
+                self.batch.watermark = Some(through);
+            }
+            Ticket::Take { lane, count } => {
+                for _ in 0..count {
+                    let Some(write_set) = self.next_of(lane).await else { return Err(lane_ended()) };
+                    self.add(write_set).await?;
+                    if self.batch.is_full(&self.parts.limits) {
+                        self.write_batch().await?;
+                        self.commit().await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn next_of(&mut self, lane: LaneId) -> Option<WriteSet> {
+        self.outputs.get_mut(&lane)?.recv().await
+    }
+
+    async fn add(&mut self, write_set: WriteSet) -> Result<()> {
+        let WriteSet { position, boundary, database, operation, steps, permit } = write_set;
+        self.batch.hold(permit);
+        self.batch.at_boundary = boundary;
+        for step in steps {
+            self.step(step, &position).await?;
+        }
+        *self.batch.counts.applied.entry((Arc::clone(&database), operation)).or_default() += 1;
+        self.batch.lanes.insert(database, position);
+        Ok(())
+    }
+
+    async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
+        match step {
+            Step::Row(change) => {
+                let defect = |error| Error::new(Kind::Defect, Stage::Sink, "folding a change").caused_by(error);
+                self.batch.row(change).map_err(defect)?;
+            }
+            Step::Ddl(ddl) => self.schema_change(&ddl).await?,
+            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, position.clone())),
+            Step::Quarantine(document) => self.batch.quarantined.push((document, position.clone())),
+            Step::Release { collection, id_key } => {
+                self.write_batch().await?;
+                self.catalog().release(collection, &id_key).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows made before a schema change are written before it.
+    async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
+        self.write_batch().await?;
+        self.batch.schema_changes += 1;
+        self.catalog().ddl(ddl).await
+    }
+
+    fn catalog(&self) -> CatalogWriter<'_> {
+        CatalogWriter { client: &self.parts.client, fence: &self.parts.fence }
+    }
+
+    /// Writes what is collected into the open transaction, which is opened where there is none.
+    async fn write_batch(&mut self) -> Result<()> {
+        if !self.open {
+            self.parts.fence.begin(&self.parts.client).await?;
+            self.open = true;
+        }
+        for changes in self.batch.fold.take() {
+            write(&self.parts.client, changes).await?;
+        }
+        for (anomaly, position) in std::mem::take(&mut self.batch.anomalies) {
+            self.catalog().anomaly(&anomaly, Some(position.token())).await?;
+            *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
+        }
+        for (document, position) in std::mem::take(&mut self.batch.quarantined) {
+            self.catalog().quarantine(&document, Some(position.token())).await?;
+        }
+        self.batch.written();
+        Ok(())
+    }
+
+    /// Commits what is collected, if it is whole.
+    async fn commit(&mut self) -> Result<()> {
+        if !self.batch.at_boundary {
+            return Ok(());
+        }
+        if self.batch.is_empty() && !self.open {
+            self.report();
+            return Ok(());
+        }
+        self.write_batch().await?;
+        for (lane, position) in &self.batch.lanes {
+            let old = self.parts.lanes.get(&**lane);
+            move_lane(&self.parts.client, &self.parts.fence, lane, old, position).await?;
+        }
+        let done = self.parts.client.batch_execute("COMMIT").await;
+        done.map_err(|error| fault(Stage::Sink, "committing", &error))?;
+        self.open = false;
+        self.committed();
+        Ok(())
+    }
+
+    /// Counts what is durable now and starts a new batch.
+    fn committed(&mut self) {
+        let telemetry = &self.parts.telemetry;
+        telemetry.committed();
+        for ((database, operation), n) in self.batch.counts.applied.drain() {
+            telemetry.applied(&database, operation, n);
+        }
+        for (reason, n) in self.batch.counts.anomalies.drain() {
+            telemetry.anomaly(reason, n);
+        }
+        for (database, position) in &self.batch.lanes {
+            self.parts.lanes.insert(database.to_string(), position.clone());
+            if !self.databases.contains(database) {
+                self.databases.push(Arc::clone(database));
+            }
+        }
+        self.report();
+    }
+
+    /// Tells how far everything is committed: the batch's end, or a watermark beyond it.
+    fn report(&mut self) {
+        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        let end = batch.lanes.into_values().max().map(|position| Through { position, complete: false });
+        let through = match (end, batch.watermark) {
+            (Some(end), Some(mark)) => end.later(mark),
+            (Some(through), None) | (None, Some(through)) => through,
+            (None, None) => return,
+        };
+        for database in &self.databases {
+            let consistent = through.covers(self.parts.consistent_from);
+            self.parts.telemetry.database(database, through.position.cluster_time(), consistent);
+        }
+        self.through.send_replace(Some(through));
+    }
+}
+
+fn lane_ended() -> Error {
+    Error::new(Kind::Interrupted, Stage::Mapping, "a lane ended before its changes were taken")
+}

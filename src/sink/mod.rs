@@ -1,0 +1,21 @@
+//! PostgreSQL: the only place that imports its driver.
+//!
+//! In: write sets and tickets, or encoded rows of a snapshot. Out: committed transactions, each with the position or the
+//! mark it stands for. Everything is written under a [`fence::Fence`].
+
+mod arrays;
+pub mod batch;
+pub mod catalog;
+pub mod checkpoint;
+pub mod chunks;
+pub mod copy;
+mod ddl;
+pub mod executor;
+pub mod faults;
+pub mod fence;
+mod fold;
+pub mod options;
+mod sql;
+pub mod target;
+mod tls;
+mod write;

@@ -1,0 +1,100 @@
+//! The target: a bounded pool of connections, and what is checked about it before the first write.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::faults::{fault, pool_fault};
+use super::options::TargetOptions;
+use super::tls::TlsChoice;
+use crate::error::{Error, Kind, Result, Stage};
+
+/// The oldest PostgreSQL that is supported: `numeric` has infinities from 14 on.
+const MIN_VERSION: i32 = 140_000;
+
+/// Settings of every session. A schema change waits at most `lock_timeout` for readers, so that they never queue behind
+/// it for long; the attempt is then repeated. Doubles are cast through their shortest text (`extra_float_digits`).
+const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = 0; \
+    SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; \
+    SET extra_float_digits = 1; SET search_path = pg_catalog; SET standard_conforming_strings = on";
+
+/// Where everything is written.
+#[derive(Debug, Clone)]
+pub struct Target {
+    pool: Pool,
+    pipeline: Arc<str>,
+}
+
+impl Target {
+    /// Makes the pool and opens the first connection.
+    ///
+    /// # Errors
+    /// When the URI is malformed ([`Kind::Configuration`]), the server cannot be reached, refuses the credentials or is
+    /// too old.
+    pub async fn connect(options: &TargetOptions, pipeline: &str) -> Result<Self> {
+        let choice = TlsChoice::from_uri(options.uri.expose());
+        let malformed = |error: &dyn std::error::Error| {
+            Error::new(Kind::Configuration, Stage::Config, format!("target.uri is not a PostgreSQL URI: {error}"))
+                .remedy("write it as postgres://user:password@host:port/database")
+        };
+        let mut config = Config::from_str(&choice.uri).map_err(|error| malformed(&error))?;
+        if config.get_hosts().is_empty() {
+            return Err(no_host());
+        }
+        config.application_name("tailwater").connect_timeout(std::time::Duration::from_secs(5));
+        let tls = MakeRustlsConnect::new(choice.client()?);
+        let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
+        let pool = Pool::builder(manager)
+            .max_size(options.max_connections)
+            .post_create(deadpool_postgres::Hook::async_fn(|client, _| {
+                Box::pin(
+                    async move { client.batch_execute(SESSION).await.map_err(deadpool_postgres::HookError::Backend) },
+                )
+            }))
+            .build()
+            .map_err(|error| Error::new(Kind::Defect, Stage::Sink, format!("building the pool: {error}")))?;
+        let target = Self { pool, pipeline: pipeline.into() };
+        target.check_version().await?;
+        Ok(target)
+    }
+
+    async fn check_version(&self) -> Result<()> {
+        let client = self.client().await?;
+        let row = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await;
+        let version: i32 = row.map_err(|error| fault(Stage::Sink, "reading its version", &error))?.get(0);
+        if version < MIN_VERSION {
+            let (major, minor) = (version / 10_000, version % 10_000);
+            let message = format!("PostgreSQL {major}.{minor} is too old");
+            return Err(Error::new(Kind::Unsupported, Stage::Sink, message).remedy("use PostgreSQL 14 or later"));
+        }
+        Ok(())
+    }
+
+    /// A connection from the pool.
+    ///
+    /// # Errors
+    /// When none can be made.
+    pub async fn client(&self) -> Result<Object> {
+        self.pool.get().await.map_err(|error| pool_fault(Stage::Sink, &error))
+    }
+
+    /// Connections that are open now.
+    #[must_use]
+    pub fn open_connections(&self) -> usize {
+        self.pool.status().size
+    }
+
+    /// The pipeline's name.
+    #[must_use]
+    pub fn pipeline(&self) -> &Arc<str> {
+        &self.pipeline
+    }
+}
+
+fn no_host() -> Error {
+    Error::new(Kind::Configuration, Stage::Config, "target.uri names no host")
+        .remedy("write it as postgres://user:password@host:port/database")
+}
