@@ -2,5 +2,9 @@
 
 pub mod bson;
 pub mod change;
+pub mod filter;
+pub mod limits;
 pub mod namespace;
 pub mod position;
+pub mod secret;
+pub mod state;

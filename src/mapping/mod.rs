@@ -1,0 +1,3 @@
+//! Documents to rows: pure, no I/O.
+
+pub mod options;

@@ -1,0 +1,3 @@
+//! The only place that talks to PostgreSQL.
+
+pub mod options;
