@@ -165,6 +165,10 @@ impl fmt::Display for Error {
 impl StdError for Error {}
 
 impl Stage {
+    /// All of them, in the order of the flow.
+    pub const ALL: [Stage; 6] =
+        [Stage::Config, Stage::Source, Stage::Snapshot, Stage::Mapping, Stage::Sink, Stage::Http];
+
     /// The label in logs and metrics.
     #[must_use]
     pub fn name(self) -> &'static str {

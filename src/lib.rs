@@ -8,7 +8,20 @@
 //!
 //! Modules in the order of the flow; imports only go down (`tests/tidy.rs` checks it).
 
-pub mod error;
-pub mod mapping;
 pub mod model;
+
+pub mod error;
+
+pub mod mapping;
+pub mod telemetry;
+
+pub mod lane;
+pub mod router;
 pub mod sink;
+pub mod source;
+
+pub mod config;
+
+pub mod pipeline;
+
+pub mod cli;

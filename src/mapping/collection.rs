@@ -54,8 +54,7 @@ impl Shared {
     /// The schema and the table that a namespace wants.
     #[must_use]
     pub fn target(&self, namespace: &Namespace) -> (String, String) {
-        let wanted = namespace.to_string();
-        let own = self.collections.iter().find(|options| options.namespace == wanted);
+        let own = self.collections.iter().find(|options| options.namespace == *namespace);
         let schema = own.and_then(|own| own.schema.clone()).unwrap_or_else(|| namespace.database.to_string());
         let table = own.and_then(|own| own.table.clone()).unwrap_or_else(|| namespace.collection.to_string());
         (schema, table)

@@ -1,39 +1,46 @@
-//! The mapping's options, as the configuration gives them.
+//! What the configuration says about the mapping.
 
-/// How embedded documents, or arrays of documents, are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+use crate::model::namespace::Namespace;
+
+/// How an embedded document, or an array of documents, is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum NestedForm {
-    /// In child tables.
-    #[default]
+    /// A child table.
     Table,
-    /// In one `jsonb` column.
+    /// One `jsonb` column.
     Jsonb,
 }
 
 /// Options for every collection.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MappingOptions {
-    /// Embedded documents.
+    /// How embedded documents are stored.
     pub objects: NestedForm,
-    /// Arrays of documents.
+    /// How arrays of documents are stored; other arrays are always one `jsonb` column.
     pub arrays: NestedForm,
     /// Columns of one table from which on a document with new fields is quarantined.
     pub max_columns: usize,
+}
+
+/// Options for one collection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CollectionOptions {
+    /// The collection.
+    pub namespace: Namespace,
+    /// Its schema in the target; the database's name when not set.
+    pub schema: Option<String>,
+    /// Its table in the target; the collection's name when not set.
+    pub table: Option<String>,
+}
+
+impl MappingOptions {
+    /// The most columns that may be asked for. PostgreSQL's own limit is 1600 per table, and fewer when columns are
+    /// wide; the rest is kept for keys, metadata and a user's own columns.
+    pub const MAX_COLUMNS: usize = 1500;
 }
 
 impl Default for MappingOptions {
     fn default() -> Self {
         Self { objects: NestedForm::Table, arrays: NestedForm::Table, max_columns: 800 }
     }
-}
-
-/// Where one collection goes, when not to the schema and table of its own names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CollectionOptions {
-    /// `database.collection`.
-    pub namespace: String,
-    /// PostgreSQL schema.
-    pub schema: Option<String>,
-    /// PostgreSQL table.
-    pub table: Option<String>,
 }

@@ -2,11 +2,14 @@
 
 pub mod bson;
 pub mod change;
+pub mod filter;
 pub mod identifier;
+pub mod limits;
 pub mod namespace;
 pub mod position;
 pub mod row;
 pub mod secret;
+pub mod state;
 pub mod table;
 pub mod ticket;
 pub mod write_set;

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use deadpool_postgres::Object;
 use tokio_postgres::Row;
 
-use super::fence::Fence;
 use super::faults::fault;
+use super::fence::Fence;
 use super::target::Target;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::Position;

@@ -124,6 +124,7 @@ pub(super) async fn mark_done(client: &Object, pipeline: &str, mark: &Mark) -> R
     let (seconds, ordinal) = (i64::from(mark.time.seconds), i64::from(mark.time.ordinal));
     let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
     let (documents, bytes) = (count(mark.documents), count(mark.bytes));
-    let done = client.execute(&statement, &[&pipeline, &id, &mark.number, &seconds, &ordinal, &documents, &bytes]).await;
+    let done =
+        client.execute(&statement, &[&pipeline, &id, &mark.number, &seconds, &ordinal, &documents, &bytes]).await;
     if done.map_err(|error| failed(&error))? == 1 { Ok(()) } else { Err(no_mark(mark.number)) }
 }

@@ -45,8 +45,7 @@ impl CopyRows {
 
 impl Output for CopyRows {
     fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
-        let (_, out) =
-            self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
+        let (_, out) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
         // A table has at most 1,600 columns.
         out.extend_from_slice(&i16::try_from(table.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
         for cell in key.cells() {
@@ -112,8 +111,9 @@ impl<'f> RangeCopy<'f> {
     async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {
         /// One message of the protocol; small enough to keep both sides busy.
         const MESSAGE: usize = 1 << 18;
-        let failed =
-            |error: &tokio_postgres::Error| fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), error);
+        let failed = |error: &tokio_postgres::Error| {
+            fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), error)
+        };
         let sink = self.client.copy_in(&sql::copy(table)).await.map_err(|error| failed(&error))?;
         let mut sink = std::pin::pin!(sink);
         let mut rest = bytes;

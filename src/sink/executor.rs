@@ -21,7 +21,7 @@ use super::fence::Fence;
 use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::ticket::{LaneId, Ticket, Through};
+use crate::model::ticket::{LaneId, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
 
@@ -55,11 +55,7 @@ pub struct Executor {
 impl Executor {
     /// An executor that reports how far everything is committed through `through`.
     #[must_use]
-    pub fn new(
-        parts: ExecutorParts,
-        tickets: mpsc::Receiver<Ticket>,
-        through: watch::Sender<Option<Through>>,
-    ) -> Self {
+    pub fn new(parts: ExecutorParts, tickets: mpsc::Receiver<Ticket>, through: watch::Sender<Option<Through>>) -> Self {
         let (outputs, databases) = (HashMap::new(), Vec::new());
         Self { parts, tickets, through, outputs, batch: Batch::new(), open: false, databases }
     }

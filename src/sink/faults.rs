@@ -42,10 +42,11 @@ fn driver_fault(stage: Stage, what: &str, error: &tokio_postgres::Error) -> Erro
 /// Turns an error of the pool into ours.
 #[must_use]
 pub fn pool_fault(stage: Stage, error: &deadpool_postgres::PoolError) -> Error {
-    match error {
-        deadpool_postgres::PoolError::Backend(error) => fault(stage, "connecting", error),
-        other => Error::new(Kind::Unavailable, stage, format!("PostgreSQL, taking a connection: {other}")),
+    use deadpool_postgres::{HookError, PoolError};
+    if let PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) = error {
+        return fault(stage, "connecting", error);
     }
+    Error::new(Kind::Unavailable, stage, format!("PostgreSQL, taking a connection: {error}"))
 }
 
 /// What to do about a SQLSTATE (PostgreSQL manual, appendix A). Taking a passing state for a final one stops a pipeline

@@ -63,9 +63,9 @@ impl Fence {
     pub async fn begin(&self, client: &Object) -> Result<()> {
         let replies = client.simple_query(&self.begin).await;
         let replies = replies.map_err(|error| fault(Stage::Sink, "opening a transaction", &error))?;
-        let epoch = replies.iter().rev().find_map(|reply| match reply {
-            SimpleQueryMessage::Row(row) => row.get(0).and_then(|epoch| epoch.parse::<i64>().ok()),
-            _ => None,
+        let epoch = replies.iter().rev().find_map(|reply| {
+            let SimpleQueryMessage::Row(row) = reply else { return None };
+            row.get(0)?.parse::<i64>().ok()
         });
         if epoch == Some(self.epoch) { Ok(()) } else { Err(self.fenced()) }
     }
@@ -117,7 +117,6 @@ impl Leader {
     }
 
     /// The leader's own connection, for the small writes of the coordinator.
-    #[must_use]
     pub fn client(&self) -> &Object {
         &self.client
     }

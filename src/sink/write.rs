@@ -43,10 +43,11 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<()> {
     update(client, &table, patches).await
 }
 
-type Deletes = std::collections::BTreeSet<(Key, Option<i32>)>;
+type Delete = (Key, Option<i32>);
+type Deletes = std::collections::BTreeSet<Delete>;
 
 async fn delete(client: &Object, table: &SharedTable, deletes: Deletes) -> Result<()> {
-    let mut shapes: BTreeMap<(usize, bool), Vec<(Key, Option<i32>)>> = BTreeMap::new();
+    let mut shapes: BTreeMap<(usize, bool), Vec<Delete>> = BTreeMap::new();
     for (key, from) in deletes {
         shapes.entry((key.cells().count(), from.is_some())).or_default().push((key, from));
     }

@@ -1,0 +1,28 @@
+//! Limits that several stages keep together.
+
+/// What the process may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of changes that may wait between the reader and PostgreSQL, over all collections.
+    pub memory: usize,
+}
+
+/// How the first copy is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SnapshotOptions {
+    /// Ranges copied at the same time.
+    pub parallel: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // 256 MiB: sixteen of the largest documents that MongoDB holds (16 MiB), so one of them never stalls the rest.
+        Self { memory: 256 << 20 }
+    }
+}
+
+impl Default for SnapshotOptions {
+    fn default() -> Self {
+        Self { parallel: 4 }
+    }
+}

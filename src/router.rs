@@ -1,0 +1,298 @@
+//! Fans the stream out: each change to its collection's lane, a ticket for it to its database's executor.
+//!
+//! In: changes in source order. Out: lane inputs and tickets; the ticket always goes first, so that an executor can never
+//! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (drop,
+//! rename) is waited for until its lane has converted it, so that names are taken and given back in source order.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use crate::error::{Error, Kind, Result, Stage};
+use crate::lane::{Lane, LaneInput};
+use crate::mapping::collection::{Collection, Shared};
+use crate::model::change::{Change, Operation};
+use crate::model::filter::NamespaceFilter;
+use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::position::Position;
+use crate::model::ticket::{LaneId, Through, Ticket};
+
+/// Changes that wait in front of a lane, and write sets behind it, at most. Their bytes are limited by the memory limit;
+/// this only keeps one lane from taking all of it.
+const LANE_DEPTH: usize = 256;
+
+/// Consecutive changes of one lane that share a ticket, at most.
+const RUN_LENGTH: usize = 128;
+
+/// What the router starts from.
+pub struct RouterParts {
+    /// Which collections are replicated.
+    pub filter: NamespaceFilter,
+    /// What all mappings share.
+    pub shared: Shared,
+    /// The collections that are known.
+    pub collections: HashMap<CollectionId, Collection>,
+    /// Documents in quarantine.
+    pub quarantined: HashSet<(CollectionId, String)>,
+    /// Positions up to which a database's changes are applied already.
+    pub done: HashMap<String, Position>,
+    /// The memory limit, one permit a byte.
+    pub memory: Arc<Semaphore>,
+    /// The memory limit in bytes.
+    pub memory_limit: usize,
+    /// Executors at most.
+    pub max_executors: usize,
+    /// Starts an executor.
+    pub start_executor: Box<dyn FnMut() -> mpsc::Sender<Ticket> + Send>,
+}
+
+/// See the module.
+pub struct Router {
+    parts: RouterParts,
+    lanes: HashMap<CollectionId, Handle>,
+    next_lane: u64,
+    executors: Vec<mpsc::Sender<Ticket>>,
+    /// Which executor a database has, and its shared name.
+    databases: HashMap<Box<str>, (usize, Arc<str>)>,
+    run: Run,
+    tasks: JoinSet<()>,
+}
+
+/// A lane as the router sees it.
+#[derive(Debug, Clone)]
+struct Handle {
+    lane: LaneId,
+    input: mpsc::Sender<LaneInput>,
+    executor: usize,
+    namespace: Namespace,
+}
+
+/// Consecutive changes of one lane that are not sent yet.
+#[derive(Default)]
+struct Run {
+    to: Option<Handle>,
+    inputs: Vec<LaneInput>,
+}
+
+impl Router {
+    /// A router without lanes; they come with the first change of their collection.
+    #[must_use]
+    pub fn new(parts: RouterParts) -> Self {
+        Self {
+            parts,
+            lanes: HashMap::new(),
+            next_lane: 0,
+            executors: Vec::new(),
+            databases: HashMap::new(),
+            run: Run::default(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Routes a batch of changes, in order.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when an executor has ended, or a collection has to be copied first.
+    pub async fn route(&mut self, changes: Vec<Change>) -> Result<()> {
+        for change in changes {
+            let done = self.parts.done.get(&*change.namespace.database);
+            if done.is_some_and(|done| change.position <= *done) {
+                continue;
+            }
+            let permit = self.permit(change.weight()).await?;
+            self.route_one(change, permit).await?;
+        }
+        self.flush().await
+    }
+
+    /// Tells every executor that nothing before a position is still to come.
+    ///
+    /// # Errors
+    /// [`Kind::Interrupted`] when an executor has ended.
+    pub async fn watermark(&mut self, through: &Through) -> Result<()> {
+        for executor in &self.executors {
+            executor.send(Ticket::Watermark(through.clone())).await.map_err(|_| executor_ended())?;
+        }
+        Ok(())
+    }
+
+    /// True while there is no executor that could be behind.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.executors.is_empty()
+    }
+
+    /// Waits for memory; what is collected goes on its way first, as it holds some.
+    async fn permit(&mut self, weight: usize) -> Result<Option<OwnedSemaphorePermit>> {
+        let bytes = u32::try_from(weight.min(self.parts.memory_limit)).unwrap_or(u32::MAX);
+        if let Ok(permit) = Arc::clone(&self.parts.memory).try_acquire_many_owned(bytes) {
+            return Ok(Some(permit));
+        }
+        self.flush().await?;
+        // The semaphore is closed when an executor ends, so that nobody waits for memory that never comes back.
+        let permit = Arc::clone(&self.parts.memory).acquire_many_owned(bytes).await;
+        permit.map(Some).map_err(|_| executor_ended())
+    }
+
+    async fn route_one(&mut self, change: Change, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
+        let id = change.collection;
+        match &change.operation {
+            Operation::Insert { .. }
+            | Operation::Replace { .. }
+            | Operation::Update { .. }
+            | Operation::Delete { .. } => {
+                let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
+                self.push(handle, LaneInput { change, permit, converted: None }).await
+            }
+            Operation::Create => {
+                let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
+                self.push_and_wait(handle, change).await
+            }
+            Operation::Drop => self.drop_collection(id, change).await,
+            Operation::Rename { to, drop_target } => {
+                let (to, drop_target) = (to.clone(), *drop_target);
+                self.rename(change, to, drop_target).await
+            }
+            Operation::DropDatabase => self.drop_database(change).await,
+        }
+    }
+
+    async fn drop_collection(&mut self, id: CollectionId, change: Change) -> Result<()> {
+        if !self.is_known(id) {
+            return Ok(());
+        }
+        let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
+        self.push_and_wait(handle.clone(), change).await?;
+        self.lanes.remove(&id);
+        self.send(handle.executor, Ticket::Close { lane: handle.lane }).await
+    }
+
+    /// The victim of a rename goes first; MongoDB emits no drop for it. Both become visible in one commit.
+    async fn rename(&mut self, change: Change, to: Namespace, victim: Option<CollectionId>) -> Result<()> {
+        if let Some(victim) = victim {
+            let namespace = to.clone();
+            let drop = Change { namespace, boundary: false, operation: Operation::Drop, ..change.clone() };
+            self.drop_collection(victim, drop).await?;
+        }
+        let id = change.collection;
+        let selected = self.parts.filter.selects(&to);
+        if !self.is_known(id) {
+            // It was not replicated under its old name, so its documents are not here.
+            return if selected { Err(needs_copy(&to)) } else { Ok(()) };
+        }
+        if !selected {
+            return self.drop_collection(id, Change { operation: Operation::Drop, ..change }).await;
+        }
+        let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
+        self.push_and_wait(handle, change).await?;
+        if let Some(handle) = self.lanes.get_mut(&id) {
+            handle.namespace = to;
+        }
+        Ok(())
+    }
+
+    /// MongoDB has dropped each collection before; what is left here goes too.
+    async fn drop_database(&mut self, change: Change) -> Result<()> {
+        let here = |namespace: &Namespace| namespace.database == change.namespace.database;
+        let lanes = self.lanes.iter().filter(|(_, handle)| here(&handle.namespace)).map(|(id, _)| *id);
+        let waiting = self.parts.collections.values().filter(|known| here(known.namespace())).map(Collection::id);
+        for id in lanes.chain(waiting).collect::<Vec<_>>() {
+            self.drop_collection(id, change.clone()).await?;
+        }
+        Ok(())
+    }
+
+    fn is_known(&self, id: CollectionId) -> bool {
+        self.lanes.contains_key(&id) || self.parts.collections.contains_key(&id)
+    }
+
+    /// The lane of a collection, opened if need be; `None` for one that is not replicated.
+    async fn lane(&mut self, id: CollectionId, namespace: &Namespace) -> Result<Option<Handle>> {
+        if let Some(handle) = self.lanes.get(&id) {
+            return Ok(Some(handle.clone()));
+        }
+        let collection = match self.parts.collections.remove(&id) {
+            Some(known) => known,
+            None if self.parts.filter.selects(namespace) => self.newborn(id, namespace),
+            None => return Ok(None),
+        };
+        let (executor, database) = self.executor(&namespace.database);
+        let lane = LaneId(self.next_lane);
+        self.next_lane += 1;
+        let (input, lane_input) = mpsc::channel(LANE_DEPTH);
+        let (lane_output, output) = mpsc::channel(LANE_DEPTH);
+        self.flush().await?;
+        self.send(executor, Ticket::Open { lane, output }).await?;
+        let quarantined = self.parts.quarantined.iter().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
+        let handle = Handle { lane, input, executor, namespace: collection.namespace().clone() };
+        let lane = Lane::new(collection, database, quarantined.collect());
+        self.tasks.spawn(lane.run(lane_input, lane_output));
+        self.lanes.insert(id, handle.clone());
+        Ok(Some(handle))
+    }
+
+    /// A collection that is born under our eyes: everything it has comes through the stream.
+    fn newborn(&self, id: CollectionId, namespace: &Namespace) -> Collection {
+        let mut collection = Collection::new(id, namespace.clone(), self.parts.shared.clone());
+        collection.set_copied();
+        collection
+    }
+
+    /// The executor of a database: its own while there are enough, else one that it shares.
+    fn executor(&mut self, database: &str) -> (usize, Arc<str>) {
+        if let Some((executor, name)) = self.databases.get(database) {
+            return (*executor, Arc::clone(name));
+        }
+        let at = self.databases.len() % self.parts.max_executors.max(1);
+        if at == self.executors.len() {
+            self.executors.push((self.parts.start_executor)());
+        }
+        let name: Arc<str> = database.into();
+        self.databases.insert(database.into(), (at, Arc::clone(&name)));
+        (at, name)
+    }
+
+    async fn push(&mut self, handle: Handle, input: LaneInput) -> Result<()> {
+        let other = self.run.to.as_ref().is_some_and(|to| to.lane != handle.lane);
+        if other || self.run.inputs.len() >= RUN_LENGTH {
+            self.flush().await?;
+        }
+        self.run.to = Some(handle);
+        self.run.inputs.push(input);
+        Ok(())
+    }
+
+    async fn push_and_wait(&mut self, handle: Handle, change: Change) -> Result<()> {
+        let (converted, done) = oneshot::channel();
+        self.push(handle, LaneInput { change, permit: None, converted: Some(converted) }).await?;
+        self.flush().await?;
+        done.await.map_err(|_| executor_ended())
+    }
+
+    /// Sends what is collected: the ticket, then the changes.
+    async fn flush(&mut self) -> Result<()> {
+        let Run { to, inputs } = std::mem::take(&mut self.run);
+        let Some(handle) = to else { return Ok(()) };
+        self.send(handle.executor, Ticket::Take { lane: handle.lane, count: inputs.len() }).await?;
+        for input in inputs {
+            handle.input.send(input).await.map_err(|_| executor_ended())?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, executor: usize, ticket: Ticket) -> Result<()> {
+        let Some(executor) = self.executors.get(executor) else { return Err(executor_ended()) };
+        executor.send(ticket).await.map_err(|_| executor_ended())
+    }
+}
+
+fn executor_ended() -> Error {
+    Error::new(Kind::Interrupted, Stage::Sink, "an executor has ended")
+}
+
+fn needs_copy(namespace: &Namespace) -> Error {
+    let message = format!("{namespace} was renamed into the selection and has to be copied first");
+    Error::new(Kind::Interrupted, Stage::Source, message)
+}

@@ -1,0 +1,89 @@
+//! What `/status` and `tailwater status --json` say. The names of the fields are part of the interface contract.
+
+use serde::{Deserialize, Serialize};
+
+/// What the daemon is doing.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// `starting`, `snapshot`, `catching_up`, `streaming`, `standby`, `retrying` or `halted`.
+    pub state: String,
+    /// What is wrong, while `retrying` or `halted`.
+    pub reason: Option<String>,
+    /// Lag of the database furthest behind; null while nothing is known.
+    pub lag_seconds: Option<f64>,
+    /// How far the oplog reaches back beyond the position; null while unknown.
+    pub oplog_window_seconds: Option<f64>,
+    /// Changes committed since the daemon started.
+    pub changes_applied: u64,
+    /// Changes committed per second, lately.
+    pub changes_per_second: Option<f64>,
+    /// Anomalies since the daemon started.
+    pub anomalies: u64,
+    /// Documents in quarantine.
+    pub quarantined: u64,
+    /// The first copy.
+    pub snapshot: SnapshotStatus,
+    /// Every replicated database.
+    pub databases: Vec<DatabaseStatus>,
+    /// True when a cutover could start: streaming, hardly any lag, every database consistent.
+    pub can_cutover: bool,
+    /// Seconds since the daemon started; null when no daemon answered.
+    pub uptime_seconds: Option<f64>,
+    /// The daemon's version.
+    pub version: String,
+}
+
+/// The first copy, all collections together.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotStatus {
+    /// Documents committed.
+    pub documents_done: u64,
+    /// Documents there are.
+    pub documents_total: u64,
+    /// Time until it is done; null while unknown.
+    pub eta_seconds: Option<f64>,
+    /// Documents committed per second, lately.
+    #[serde(default)]
+    pub documents_per_second: Option<f64>,
+    /// Collections being copied, the one with the most left first; at most [`SnapshotStatus::COLLECTIONS`] of them.
+    #[serde(default)]
+    pub collections: Vec<CollectionStatus>,
+    /// Collections being copied, with those that the list leaves out.
+    #[serde(default)]
+    pub collections_left: usize,
+}
+
+/// The first copy of one collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CollectionStatus {
+    /// `database.collection`.
+    pub namespace: String,
+    /// Documents committed.
+    pub documents_done: u64,
+    /// Documents there are.
+    pub documents_total: u64,
+    /// Documents committed per second, lately.
+    pub documents_per_second: Option<f64>,
+    /// Time until it is done; null while unknown.
+    pub eta_seconds: Option<f64>,
+}
+
+/// One database.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DatabaseStatus {
+    /// Its name in MongoDB.
+    pub name: String,
+    /// True when its tables show one state that the source had.
+    pub consistent: bool,
+    /// Its lag; null while unknown.
+    pub lag_seconds: Option<f64>,
+    /// The cluster time up to which everything is applied, `seconds:ordinal`.
+    pub position: String,
+}
+
+impl SnapshotStatus {
+    /// The most collections that a status lists: more than a screen shows, and little enough to send every second.
+    pub const COLLECTIONS: usize = 64;
+}
