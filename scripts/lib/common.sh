@@ -68,12 +68,12 @@ children_of() {
     done
 }
 
-# is_gone PID: whether a process has ended (a zombie has).
+# is_gone PID: whether a process has ended. A zombie has, as soon as the last of its threads has.
 is_gone() {
-    local line
+    local line fields
     { IFS= read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
-    line=${line##*) }
-    [ "${line%% *}" = Z ]
+    read -r -a fields <<<"${line##*) }"
+    [ "${fields[0]}" = Z ] && [ "${fields[17]}" -le 1 ]
 }
 
 # Prints when a process was started, in the kernel's own measure; nothing if there is none.

@@ -340,6 +340,7 @@ change_postgres() {
         kill) end_process KILL "$dir/postgres.pid" "$dir" ;;
         start)
             if is_ours "$(pid_in "$dir/postgres.pid")" "$dir"; then return; fi
+            forget_dead_postgres
             spawn_postgres
             await_postgres || die "port $postgres_port of PostgreSQL has been taken by another process"
             ;;
@@ -351,7 +352,7 @@ change_postgres() {
 # Ends every server at once, without care for the data.
 end_servers() {
     local pid_file signal
-    release_shared_memory
+    forget_dead_postgres
     for pid_file in "$dir"/*.pid; do
         case $pid_file in
             */watch.pid) continue ;;
@@ -363,12 +364,14 @@ end_servers() {
     done
 }
 
-# The System V segment of a PostgreSQL that was killed outlives it; its id is in line 7 of the file.
-release_shared_memory() {
-    local id
-    if is_ours "$(pid_in "$dir/postgres.pid")" "$dir" || [ ! -f "$dir/postgres/postmaster.pid" ]; then return; fi
-    id=$(sed -n '7s/.* //p' "$dir/postgres/postmaster.pid")
+# Removes what a PostgreSQL that was killed leaves behind: the System V segment (its id is in line 7 of the file), which
+# nobody else would free, and its lock files, whose pid PostgreSQL takes for alive while it is a zombie that nobody reaps.
+forget_dead_postgres() {
+    local file=$dir/postgres/postmaster.pid id
+    if [ ! -f "$file" ] || is_ours "$(head -n 1 "$file")" "$dir"; then return; fi
+    id=$(sed -n '7s/.* //p' "$file")
     if [ -n "$id" ]; then ipcrm -m "$id" 2>/dev/null || true; fi
+    rm -f "$file" "$dir"/socket/.s.PGSQL.*
 }
 
 remove_instance() {
