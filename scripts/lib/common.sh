@@ -11,7 +11,7 @@ die() {
     exit 1
 }
 
-is_root() { [ "$(id -u)" = 0 ]; }
+is_root() { [ "$EUID" = 0 ]; }
 
 # Runs a command as the user the servers run as.
 as_server_user() {
@@ -30,6 +30,7 @@ give_to_server_user() {
 # spawn PID_FILE LOG COMMAND...: starts a server in a session of its own, so that neither Ctrl-C nor a closed pipe reaches
 # it. Both setsid and setpriv replace themselves by what they run, so that the pid is the server's. Descriptors 8 and 9 are
 # our locks: a server that inherited them would hold them for life.
+spawned=()
 spawn() {
     local pid_file=$1 log=$2
     shift 2
@@ -41,6 +42,7 @@ spawn() {
         cd /
         exec "${command[@]}" "$@" </dev/null >>"$log" 2>&1 8>&- 9>&-
     ) &
+    spawned+=($!)
     printf '%s\n' $! >"$pid_file"
     disown $!
 }

@@ -11,6 +11,7 @@ START_TIMEOUT_S=60
 
 dir=
 options=
+made=
 undo=
 building=
 members=1
@@ -34,7 +35,7 @@ instance_dir() {
     case $1 in
         */*) absolute "$1" ;;
         '' | *[!A-Za-z0-9_.-]* | .*) die "\"$1\" is neither a folder nor a name made of letters, digits, '_', '-' and '.'" ;;
-        *) printf '%s/instance-%s-%s' "$cache" "$1" "$(id -u)" ;;
+        *) printf '%s/instance-%s-%s' "$cache" "$1" "$EUID" ;;
     esac
 }
 
@@ -79,6 +80,7 @@ read_instance() {
 # options is left as it is.
 bring_up() {
     case $dir in *[!A-Za-z0-9/_.,+@-]*) die "the folder $dir has characters that a line to eval could not carry" ;; esac
+    if [ ! -e "$dir" ]; then made=$dir; fi
     mkdir -p "$dir"
     lock_instance
     if [ -f "$dir/instance" ] && is_up "$1"; then return; fi
@@ -372,6 +374,14 @@ forget_dead_postgres() {
     id=$(sed -n '7s/.* //p' "$file")
     if [ -n "$id" ]; then ipcrm -m "$id" 2>/dev/null || true; fi
     rm -f "$file" "$dir"/socket/.s.PGSQL.*
+}
+
+# Waits until what has just been spawned is recognisable as ours, or gone.
+settle() {
+    local pid
+    for pid in "${spawned[@]}"; do
+        until is_ours "$pid" "$dir" || is_gone "$pid"; do sleep 0.01; done
+    done
 }
 
 remove_instance() {

@@ -152,7 +152,9 @@ unpack_postgres() {
 # initdb takes seconds, a copy of its result does not: the first data folder is kept in the cache, per version and user
 # (PostgreSQL wants to own its data). Sets template, to nothing where the cache is somebody else's.
 make_template() {
-    template=$cache/template-$("$postgres_bin/postgres" --version | cksum | cut -d ' ' -f 1)-$(as_server_user id -u)
+    local user=$EUID
+    if is_root; then user=$NOBODY; fi
+    template=$cache/template-$("$postgres_bin/postgres" --version | cksum | cut -d ' ' -f 1)-$user
     if [ -d "$template" ]; then return; fi
     if [ -d "$cache" ] && [ ! -w "$cache" ]; then
         template=
