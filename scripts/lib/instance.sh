@@ -249,23 +249,26 @@ show_log() {
     tail -c "+${log_start[$1]}" "$dir/$1.log" | tail -n 15 | cut -c 1-400 >&2
 }
 
+# What may be behind it when a server does not even start.
 hint() {
-    local missing
-    case $1 in
-        mongod-*)
-            missing=$(LD_LIBRARY_PATH=$mongod_libs ldd "$mongod" 2>/dev/null | awk '/not found/ { print $1 }' | xargs)
-            if ! grep -qw avx /proc/cpuinfo 2>/dev/null; then printf '; MongoDB needs a processor with AVX'; fi
-            ;;
-        *) missing=$(ldd "$postgres_bin/postgres" 2>/dev/null | awk '/not found/ { print $1 }' | xargs) ;;
-    esac
-    if [ -n "$missing" ]; then printf '; libraries not found: %s' "$missing"; fi
+    local program=$postgres_bin/postgres libs='' missing
+    if [ "$1" != postgres ]; then
+        program=$mongod libs=$mongod_libs
+        if ! grep -w avx /proc/cpuinfo >/dev/null 2>&1; then printf '; MongoDB needs a processor with AVX'; fi
+    fi
+    missing=$(LD_LIBRARY_PATH=$libs ldd "$program" 2>/dev/null | awk '/=> not found/ { printf " %s", $1 }')
+    if [ -n "$missing" ]; then printf '; libraries not found:%s' "$missing"; fi
 }
 
 # "Waiting for connections"
 mongod_ready() { log_says "$1" '"id":23016'; }
 
 # As pg_ctl does it: the postmaster writes its state on line 8 of the file.
-postgres_ready() { [ "$(sed -n '1p;8p' "$dir/postgres/postmaster.pid" 2>/dev/null | xargs)" = "$(pid_in "$dir/postgres.pid") ready" ]; }
+postgres_ready() {
+    local lines=()
+    { mapfile -t lines <"$dir/postgres/postmaster.pid"; } 2>/dev/null || return 1
+    [ "${lines[0]:-}" = "$(pid_in "$dir/postgres.pid")" ] && [[ ${lines[7]:-} = ready* ]]
+}
 
 await_mongod() { await_server "mongod-$1" mongod_ready; }
 
