@@ -5,7 +5,7 @@
 //! rename) is waited for until its lane has converted it, so that names are taken and given back in source order.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -46,6 +46,8 @@ pub struct RouterParts {
     pub max_executors: usize,
     /// Starts an executor.
     pub start_executor: Box<dyn FnMut() -> mpsc::Sender<Ticket> + Send>,
+    /// Told when a database gets its executor.
+    pub assigned: Arc<Mutex<HashMap<Box<str>, usize>>>,
 }
 
 /// See the module.
@@ -118,10 +120,9 @@ impl Router {
         Ok(())
     }
 
-    /// True while there is no executor that could be behind.
-    #[must_use]
-    pub fn is_idle(&self) -> bool {
-        self.executors.is_empty()
+    /// No change is still to come: lanes convert what they have, executors commit what is whole, and both end.
+    pub fn finish(mut self) {
+        self.tasks.detach_all();
     }
 
     /// Waits for memory; what is collected goes on its way first, as it holds some.
@@ -250,6 +251,7 @@ impl Router {
             self.executors.push((self.parts.start_executor)());
         }
         let name: Arc<str> = database.into();
+        self.parts.assigned.lock().unwrap_or_else(PoisonError::into_inner).insert(database.into(), at);
         self.databases.insert(database.into(), (at, Arc::clone(&name)));
         (at, name)
     }

@@ -126,6 +126,12 @@ impl Collection {
         std::mem::take(&mut self.ddl)
     }
 
+    /// True when there are no schema changes to take.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.ddl.is_empty()
+    }
+
     /// The tables, the root's first.
     #[must_use]
     pub fn tables(&self) -> &[SharedTable] {

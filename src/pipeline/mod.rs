@@ -1,11 +1,28 @@
-//! Wires the stages together. A stand-in for the real one: it only waits for the stop signal.
+//! Wires the stages together, owns every task, and starts again from the committed position when something passes by.
+//!
+//! There is one way to recover: an attempt ends, everything it held in memory is dropped, and the next attempt reads
+//! catalog and positions from PostgreSQL. So there is no state that could disagree with what is committed.
+
+mod attempt;
+mod backoff;
+mod coordinator;
+mod range;
+mod snapshot;
+mod stream;
+
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
-use crate::error::Result;
+use crate::error::{Class, Error, Result};
 use crate::model::state::State;
+use crate::sink::target::Target;
+use crate::source::Source;
 use crate::telemetry::Telemetry;
+
+use attempt::Attempt;
+use backoff::Backoff;
 
 /// When `run` ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,12 +36,41 @@ pub enum RunMode {
 /// Runs until stopped.
 ///
 /// # Errors
-/// What stopped it.
-pub async fn run(_config: Config, telemetry: Telemetry, mode: RunMode, shutdown: CancellationToken) -> Result<()> {
-    telemetry.state(State::Streaming);
-    match mode {
-        RunMode::Follow => shutdown.cancelled().await,
-        RunMode::UntilCaughtUp => {}
+/// What stopped it: anything that is wrong before the first write, and later what does not pass by itself.
+pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: CancellationToken) -> Result<()> {
+    tokio::select! {
+        ready = preflight(&config) => ready?,
+        () = shutdown.cancelled() => return Ok(()),
     }
-    Ok(())
+    let mut backoff = Backoff::new();
+    loop {
+        let started = Instant::now();
+        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown };
+        let Err(error) = attempt.run().await else { return Ok(()) };
+        if shutdown.is_cancelled() && error.class() == Class::Transient {
+            return Ok(()); // nothing is lost: the next start goes on from the committed position
+        }
+        if error.class() != Class::Transient {
+            return Err(error);
+        }
+        let pause = backoff.next(started.elapsed());
+        retrying(&telemetry, &error, pause);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = shutdown.cancelled() => return Ok(()),
+        }
+    }
+}
+
+fn retrying(telemetry: &Telemetry, error: &Error, pause: std::time::Duration) {
+    tracing::warn!(stage = error.stage().name(), retry_in_ms = pause.as_millis(), "{error}");
+    telemetry.retry(error.stage());
+    telemetry.state(State::Retrying { stage: error.stage().name(), message: error.to_string() });
+}
+
+/// What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
+async fn preflight(config: &Config) -> Result<()> {
+    let source = Source::connect(&config.source).await?;
+    source.probe().await?;
+    Target::connect(&config.target, &config.pipeline).await.map(|_| ())
 }

@@ -2,11 +2,34 @@
 
 use super::catalog::CatalogWriter;
 use super::faults::fault;
+use super::fence::Fence;
 use super::sql;
+use super::target::Target;
 use crate::error::{Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::table::Table;
 use crate::model::write_set::Ddl;
+
+impl Target {
+    /// Applies schema changes in one transaction of their own. One such transaction runs at a time: two that make the
+    /// same schema would refuse each other.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses one.
+    pub async fn apply(&self, fence: &Fence, changes: &[Ddl]) -> Result<()> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.schema_changes().lock().await;
+        let client = self.client().await?;
+        fence.begin(&client).await?;
+        let catalog = CatalogWriter { client: &client, fence };
+        for change in changes {
+            catalog.ddl(change).await?;
+        }
+        client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing schema changes", &error))
+    }
+}
 
 impl CatalogWriter<'_> {
     /// Applies one schema change.

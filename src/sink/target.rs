@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
+use tokio::sync::Mutex;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -26,6 +27,7 @@ const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = 0; \
 pub struct Target {
     pool: Pool,
     pipeline: Arc<str>,
+    schema_changes: Arc<Mutex<()>>,
 }
 
 impl Target {
@@ -56,7 +58,7 @@ impl Target {
             }))
             .build()
             .map_err(|error| Error::new(Kind::Defect, Stage::Sink, format!("building the pool: {error}")))?;
-        let target = Self { pool, pipeline: pipeline.into() };
+        let target = Self { pool, pipeline: pipeline.into(), schema_changes: Arc::default() };
         target.check_version().await?;
         Ok(target)
     }
@@ -85,6 +87,11 @@ impl Target {
     #[must_use]
     pub fn open_connections(&self) -> usize {
         self.pool.status().size
+    }
+
+    /// Held by whoever changes schemas outside the stream.
+    pub(super) fn schema_changes(&self) -> &Mutex<()> {
+        &self.schema_changes
     }
 
     /// The pipeline's name.

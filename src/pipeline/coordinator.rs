@@ -1,0 +1,147 @@
+//! Looks after a running stream: moves the floor, keeps the leader's connection alive, tells telemetry where things are.
+
+use std::collections::HashSet;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use super::attempt::Session;
+use super::stream::Running;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::model::position::{ClusterTime, Position};
+use crate::model::state::State;
+use crate::model::ticket::Through;
+use crate::sink::checkpoint::move_floor;
+
+/// How often it looks.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How often the floor is written: this much is read again, and skipped, after a crash.
+const FLOOR_EVERY: u32 = 10;
+
+/// How often the oplog window is measured.
+const WINDOW_EVERY: u32 = 300;
+
+/// A window shorter than this is worth a warning: an hour is little time to mend a target at night.
+const SHORT_WINDOW_SECONDS: u32 = 3600;
+
+/// See the module.
+pub struct Coordinator<'s> {
+    session: &'s Session<'s>,
+    running: Running,
+    /// The floor as it stands in PostgreSQL.
+    floor: Position,
+    /// Databases that were there at start.
+    databases: HashSet<Box<str>>,
+    consistent_from: ClusterTime,
+}
+
+impl<'s> Coordinator<'s> {
+    /// A coordinator of a stream that starts from `floor`.
+    pub fn new(
+        session: &'s Session<'s>,
+        running: Running,
+        floor: Position,
+        databases: HashSet<Box<str>>,
+        consistent_from: ClusterTime,
+    ) -> Self {
+        Self { session, running, floor, databases, consistent_from }
+    }
+
+    /// Works until something fails.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails: without its lock a daemon must not go on.
+    pub async fn run(&mut self) -> Result<()> {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        for tick in 0u32.. {
+            ticks.tick().await;
+            self.observe();
+            if tick.is_multiple_of(FLOOR_EVERY) {
+                self.move_floor().await?;
+            }
+            if tick.is_multiple_of(WINDOW_EVERY) {
+                self.measure_window().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the floor a last time; a failure only means that a little is read again.
+    pub async fn last_floor(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        match tokio::time::timeout(PATIENCE, self.move_floor()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!("the last position could not be written: {error}"),
+            Err(_) => tracing::warn!("the last position could not be written in time"),
+        }
+    }
+
+    fn observe(&self) {
+        let telemetry = &self.session.telemetry;
+        let limit = self.session.config.limits.memory;
+        let buffered = limit.saturating_sub(self.running.memory.available_permits());
+        telemetry.buffered(u64::try_from(buffered).unwrap_or(u64::MAX));
+        telemetry.connections(u64::try_from(self.session.target.open_connections()).unwrap_or(u64::MAX));
+        let Some(read) = self.running.read.borrow().clone() else { return };
+        let assigned = self.running.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        let consistent = read.covers(self.consistent_from);
+        for database in self.databases.iter().filter(|name| !assigned.contains_key(*name)) {
+            telemetry.database(database, read.position.cluster_time(), consistent);
+        }
+        drop(assigned);
+        if read.complete && self.through().is_some_and(|through| through.covers(self.consistent_from)) {
+            telemetry.state(State::Streaming);
+        }
+    }
+
+    /// How far everything is committed: the slowest executor; with none, how far was read.
+    fn through(&self) -> Option<Through> {
+        // Read before the executors are: an executor that starts in between is then not forgotten.
+        let read = self.running.read.borrow().clone();
+        let executors = self.running.executors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slowest = read;
+        for executor in executors.iter() {
+            let through = executor.borrow().clone()?;
+            slowest = match slowest {
+                Some(slowest) if slowest.position <= through.position => Some(slowest),
+                _ => Some(through),
+            };
+        }
+        slowest
+    }
+
+    async fn move_floor(&mut self) -> Result<()> {
+        let Some(Through { position, .. }) = self.through() else { return self.ping().await };
+        if position <= self.floor {
+            return self.ping().await;
+        }
+        let leader = &self.session.leader;
+        move_floor(leader.client(), leader.fence(), Some(&self.floor), &position).await?;
+        self.floor = position;
+        Ok(())
+    }
+
+    /// The pipeline's lock lives as long as this connection.
+    async fn ping(&self) -> Result<()> {
+        let answer = self.session.leader.client().simple_query("").await;
+        let lost = || Error::new(Kind::Unavailable, Stage::Sink, "the connection that holds the pipeline's lock is lost");
+        answer.map(|_| ()).map_err(|error| lost().caused_by(error))
+    }
+
+    async fn measure_window(&self) {
+        match self.session.source.oplog_window().await {
+            Ok(Some(window)) => {
+                let left = self.floor.cluster_time().seconds.saturating_sub(window.first.seconds);
+                self.session.telemetry.oplog_window(f64::from(left));
+                let kept = window.last.seconds.saturating_sub(window.first.seconds);
+                // A young oplog is short because nothing has been cut off yet; only one that is being left behind counts.
+                if left < SHORT_WINDOW_SECONDS.min(kept / 2) {
+                    tracing::warn!(left_seconds = left, "the oplog reaches back little further than the position");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!("the oplog window could not be measured: {error}"),
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Following: reader, router, lanes and executors of one attempt, and their orderly end.
+//!
+//! Stopping flows like data: the reader stops, the router hands out what it has, lanes and executors end when their
+//! channels do, and the floor is written last. A failing executor stops the reader through a token.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Collections, Session};
+use super::coordinator::Coordinator;
+use crate::error::{Error, Kind, Result, Stage};
+use crate::model::namespace::CollectionId;
+use crate::model::position::{ClusterTime, Position};
+use crate::model::ticket::{Through, Ticket};
+use crate::router::{Router, RouterParts};
+use crate::sink::batch::BatchLimits;
+use crate::sink::checkpoint::Checkpoints;
+use crate::sink::executor::{Executor, ExecutorParts};
+use crate::source::StreamBatch;
+
+/// Tickets that wait in front of an executor, at most.
+const TICKETS: usize = 1024;
+
+/// Row changes after which a batch is written: beyond some thousand rows a statement gains little from being larger.
+const BATCH_CHANGES: usize = 20_000;
+
+/// New tables in one transaction: each takes several locks until the commit, and a default PostgreSQL has room for 6,400.
+const BATCH_SCHEMA_CHANGES: usize = 200;
+
+/// How long a stop may take: what is in hand is finished, what does not come to an end is left to the next start.
+const STOP_DEADLINE: Duration = Duration::from_secs(8);
+
+/// See the module.
+pub struct Stream<'s> {
+    pub session: &'s Session<'s>,
+    pub floor: Position,
+    pub checkpoints: Checkpoints,
+    pub collections: Collections,
+    pub quarantined: HashSet<(CollectionId, String)>,
+    /// Ends once everything up to here is committed.
+    pub goal: Option<ClusterTime>,
+}
+
+/// What the tasks of the stream share.
+#[derive(Clone)]
+pub struct Running {
+    pub executors: Arc<Mutex<Vec<watch::Receiver<Option<Through>>>>>,
+    /// Which executor each database has.
+    pub assigned: Arc<Mutex<HashMap<Box<str>, usize>>>,
+    /// Everything up to here is read and handed out.
+    pub read: watch::Sender<Option<Through>>,
+    pub memory: Arc<Semaphore>,
+    tasks: Arc<Mutex<JoinSet<Result<()>>>>,
+    failed: CancellationToken,
+}
+
+impl Stream<'_> {
+    /// Follows until the goal, a stop, or an error.
+    pub async fn run(self) -> Result<()> {
+        let consistent_from = self.consistent_from().await?;
+        let limit = self.session.config.limits.memory;
+        let running = Running {
+            executors: Arc::default(),
+            assigned: Arc::default(),
+            read: watch::Sender::new(None),
+            memory: Arc::new(Semaphore::new(limit)),
+            tasks: Arc::default(),
+            failed: CancellationToken::new(),
+        };
+        let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
+        let coordinator = Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
+        let session = self.session;
+        let goal = self.goal;
+        let floor = self.floor.clone();
+        let router = Router::new(self.router_parts(&running, consistent_from, limit));
+        let reading = read(session, router, &running, &floor, goal);
+        let mut coordinator = coordinator;
+        let ended = tokio::select! {
+            ended = reading => ended,
+            ended = coordinator.run() => ended,
+        };
+        let finished = finish(&running).await;
+        coordinator.last_floor().await;
+        // An executor's own error says more than the reader's, which only saw a channel close.
+        finished.and(ended)
+    }
+
+    async fn consistent_from(&self) -> Result<ClusterTime> {
+        let copied = self.session.target.snapshot_time().await?;
+        Ok(copied.unwrap_or_default().max(self.floor.cluster_time()))
+    }
+
+    fn router_parts(self, running: &Running, consistent_from: ClusterTime, limit: usize) -> RouterParts {
+        let config = self.session.config;
+        let max_executors = config.target.max_connections.saturating_sub(1).max(1);
+        let limits = BatchLimits {
+            changes: BATCH_CHANGES,
+            // Every executor may hold a batch while another waits for memory.
+            bytes: limit / (max_executors + 1),
+            schema_changes: BATCH_SCHEMA_CHANGES,
+        };
+        let (target, fence) = (self.session.target.clone(), self.session.leader.fence().clone());
+        let (telemetry, lanes) = (self.session.telemetry.clone(), self.checkpoints.lanes.clone());
+        let running = running.clone();
+        let assigned = Arc::clone(&running.assigned);
+        let memory = Arc::clone(&running.memory);
+        let start_executor = Box::new(move || {
+            let (target, fence) = (target.clone(), fence.clone());
+            let (telemetry, lanes) = (telemetry.clone(), lanes.clone());
+            running.start(move |tickets, through| async move {
+                let client = target.client().await?;
+                let parts = ExecutorParts { client, fence, lanes, limits, consistent_from, telemetry };
+                Executor::new(parts, tickets, through).run().await
+            })
+        });
+        RouterParts {
+            filter: config.filter.clone(),
+            shared: self.collections.shared,
+            collections: self.collections.known,
+            quarantined: self.quarantined,
+            done: self.checkpoints.lanes,
+            memory,
+            memory_limit: limit,
+            max_executors,
+            start_executor,
+            assigned,
+        }
+    }
+}
+
+impl Running {
+    /// Starts an executor; its error stops the reader and frees whoever waits for memory.
+    fn start<F>(&self, run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F) -> mpsc::Sender<Ticket>
+    where
+        F: Future<Output = Result<()>> + Send + 'static,
+    {
+        let (sender, tickets) = mpsc::channel(TICKETS);
+        let (through, progress) = watch::channel(None);
+        let executor = run(tickets, through);
+        let (failed, memory) = (self.failed.clone(), Arc::clone(&self.memory));
+        self.executors.lock().unwrap_or_else(PoisonError::into_inner).push(progress);
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(async move {
+            let ended = executor.await;
+            if ended.is_err() {
+                failed.cancel();
+                memory.close();
+            }
+            ended
+        });
+        sender
+    }
+}
+
+/// Reads the stream and routes it until the goal, a stop, or an error.
+async fn read(
+    session: &Session<'_>,
+    mut router: Router,
+    running: &Running,
+    floor: &Position,
+    goal: Option<ClusterTime>,
+) -> Result<()> {
+    let mut stream = session.source.open_stream(&session.probe, Some(floor)).await?;
+    session.telemetry.state(crate::model::state::State::CatchingUp);
+    let mut last: Option<Through> = None;
+    loop {
+        let batch = tokio::select! {
+            biased;
+            () = running.failed.cancelled() => return Err(stopped_by_executor()),
+            () = session.shutdown.cancelled() => break,
+            batch = stream.next() => batch?,
+        };
+        session.telemetry.server_time(batch.server_time);
+        let through = watermark(&batch);
+        router.route(batch.changes).await?;
+        if let Some(through) = through
+            && last.as_ref() != Some(&through)
+        {
+            router.watermark(&through).await?;
+            running.read.send_replace(Some(through.clone()));
+            last = Some(through);
+        }
+        if goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {
+            break;
+        }
+    }
+    router.finish();
+    Ok(())
+}
+
+/// How far the batch shows that everything is read.
+fn watermark(batch: &StreamBatch) -> Option<Through> {
+    let position = batch.watermark.clone()?;
+    Some(Through { position, complete: batch.caught_up })
+}
+
+/// Waits for the executors; the first error counts.
+async fn finish(running: &Running) -> Result<()> {
+    let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+    let all = async {
+        let mut first = Ok(());
+        while let Some(ended) = tasks.join_next().await {
+            let ended = ended.unwrap_or_else(|error| {
+                Err(Error::new(Kind::Defect, Stage::Sink, format!("an executor panicked: {error}")))
+            });
+            first = first.and(ended);
+        }
+        first
+    };
+    let late = |_| Err(Error::new(Kind::Interrupted, Stage::Sink, "executors did not end in time"));
+    tokio::time::timeout(STOP_DEADLINE, all).await.unwrap_or_else(late)
+}
+
+fn stopped_by_executor() -> Error {
+    Error::new(Kind::Interrupted, Stage::Sink, "an executor has failed")
+}
