@@ -73,7 +73,8 @@ impl Stream<'_> {
             failed: CancellationToken::new(),
         };
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
-        let coordinator = Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
+        let coordinator =
+            Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
         let session = self.session;
         let goal = self.goal;
         let floor = self.floor.clone();
@@ -135,7 +136,10 @@ impl Stream<'_> {
 
 impl Running {
     /// Starts an executor; its error stops the reader and frees whoever waits for memory.
-    fn start<F>(&self, run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F) -> mpsc::Sender<Ticket>
+    fn start<F>(
+        &self,
+        run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F,
+    ) -> mpsc::Sender<Ticket>
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {
@@ -175,7 +179,7 @@ async fn read(
             batch = stream.next() => batch?,
         };
         session.telemetry.server_time(batch.server_time);
-        let through = watermark(&batch);
+        let through = watermark(&batch, stream.position());
         router.route(batch.changes).await?;
         if let Some(through) = through
             && last.as_ref() != Some(&through)
@@ -193,9 +197,9 @@ async fn read(
 }
 
 /// How far the batch shows that everything is read.
-fn watermark(batch: &StreamBatch) -> Option<Through> {
-    let position = batch.watermark.clone()?;
-    Some(Through { position, complete: batch.caught_up })
+fn watermark(batch: &StreamBatch, given_out: &Position) -> Option<Through> {
+    let passed = batch.watermark.is_some() || batch.caught_up;
+    passed.then(|| Through { position: given_out.clone(), complete: batch.caught_up })
 }
 
 /// Waits for the executors; the first error counts.
