@@ -4,7 +4,7 @@
 //! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (drop,
 //! rename) is waited for until its lane has converted it, so that names are taken and given back in source order.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -59,6 +59,8 @@ pub struct Router {
     /// Which executor a database has, and its shared name.
     databases: HashMap<Box<str>, (usize, Arc<str>)>,
     run: Run,
+    /// Executors that have changes of a source transaction whose last change is not routed yet.
+    open: BTreeSet<usize>,
     tasks: JoinSet<()>,
 }
 
@@ -89,6 +91,7 @@ impl Router {
             executors: Vec::new(),
             databases: HashMap::new(),
             run: Run::default(),
+            open: BTreeSet::new(),
             tasks: JoinSet::new(),
         }
     }
@@ -99,12 +102,15 @@ impl Router {
     /// [`Kind::Interrupted`] when an executor has ended, or a collection has to be copied first.
     pub async fn route(&mut self, changes: Vec<Change>) -> Result<()> {
         for change in changes {
+            let boundary = change.boundary;
             let done = self.parts.done.get(&*change.namespace.database);
-            if done.is_some_and(|done| change.position <= *done) {
-                continue;
+            if done.is_none_or(|done| change.position > *done) {
+                let permit = self.permit(change.weight()).await?;
+                self.route_one(change, permit).await?;
             }
-            let permit = self.permit(change.weight()).await?;
-            self.route_one(change, permit).await?;
+            if boundary {
+                self.end_transaction().await?;
+            }
         }
         self.flush().await
     }
@@ -123,6 +129,19 @@ impl Router {
     /// No change is still to come: lanes convert what they have, executors commit what is whole, and both end.
     pub fn finish(mut self) {
         self.tasks.detach_all();
+    }
+
+    /// Tells the executors that have only earlier changes of a source transaction that it has ended: its last change may
+    /// be another executor's, or of a collection that is not replicated.
+    async fn end_transaction(&mut self) -> Result<()> {
+        if self.open.is_empty() {
+            return Ok(());
+        }
+        self.flush().await?;
+        for executor in std::mem::take(&mut self.open) {
+            self.send(executor, Ticket::Boundary).await?;
+        }
+        Ok(())
     }
 
     /// Waits for memory; what is collected goes on its way first, as it holds some.
@@ -260,6 +279,11 @@ impl Router {
         let other = self.run.to.as_ref().is_some_and(|to| to.lane != handle.lane);
         if other || self.run.inputs.len() >= RUN_LENGTH {
             self.flush().await?;
+        }
+        if input.change.boundary {
+            self.open.remove(&handle.executor);
+        } else {
+            self.open.insert(handle.executor);
         }
         self.run.to = Some(handle);
         self.run.inputs.push(input);

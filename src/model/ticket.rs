@@ -31,6 +31,8 @@ pub enum Ticket {
         /// The lane.
         lane: LaneId,
     },
+    /// The source transaction of the last change has ended, with changes of other executors or of none.
+    Boundary,
     /// Nothing before this position is still to come.
     Watermark(Through),
 }

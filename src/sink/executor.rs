@@ -101,6 +101,7 @@ impl Executor {
             Ticket::Close { lane } => {
                 self.outputs.remove(&lane);
             }
+            Ticket::Boundary => self.batch.at_boundary = true,
             Ticket::Watermark(through) => {
                 self.batch.watermark = Some(through);
             }
