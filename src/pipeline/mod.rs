@@ -4,6 +4,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::model::finding::Finding;
 use crate::model::state::State;
 use crate::telemetry::Telemetry;
 
@@ -27,4 +28,12 @@ pub async fn run(_config: Config, telemetry: Telemetry, mode: RunMode, shutdown:
         RunMode::UntilCaughtUp => {}
     }
     Ok(())
+}
+
+/// Looks at every precondition of `run` and changes nothing.
+///
+/// # Errors
+/// When not even looking is possible.
+pub async fn preflight(_config: &Config) -> Result<Vec<Finding>> {
+    Ok(Vec::new())
 }

@@ -5,12 +5,15 @@
 //! lock for as long as it takes to change a few numbers, and whoever reads gets a copy.
 
 pub mod catalogue;
+pub mod http;
 mod live;
 pub mod logs;
 pub mod options;
+pub mod progress;
 mod rate;
 mod snapshot;
 pub mod status;
+pub mod terminal;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,9 +67,11 @@ impl Telemetry {
         }
         live.state = state.clone();
         drop(live);
-        match state.reason() {
-            Some(reason) => tracing::warn!(state = state.as_str(), reason, "state changed"),
-            None => tracing::info!(state = state.as_str(), "state changed"),
+        match (&state, state.reason()) {
+            // The error that halts is reported once, by whoever ends the process.
+            (State::Halted { .. }, _) => {}
+            (_, Some(reason)) => tracing::warn!(state = state.as_str(), reason, "state changed"),
+            (_, None) => tracing::info!(state = state.as_str(), "state changed"),
         }
     }
 
