@@ -135,7 +135,13 @@ impl Telemetry {
     /// A collection is going to be copied from its beginning.
     pub fn snapshot_started(&self, namespace: &Namespace, documents: u64, bytes: u64) {
         self.live().snapshot.started(self.now(), namespace, documents);
-        tracing::info!(%namespace, documents, bytes, "snapshot of collection started");
+        // Thousands of collections may start at once; their ends, which come one by one, are told at info.
+        tracing::debug!(%namespace, documents, bytes, "snapshot of collection started");
+    }
+
+    /// So many documents of a collection were copied by an earlier run. Counters do not move: they count this process.
+    pub fn snapshot_resumed(&self, namespace: &Namespace, documents: u64) {
+        self.live().snapshot.resumed(self.now(), namespace, documents);
     }
 
     /// So much more of a collection is durably committed.
