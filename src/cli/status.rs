@@ -38,9 +38,7 @@ async fn ask(config: &StatusConfig) -> Result<Status> {
     };
     match (daemon, &config.target) {
         (Ok(status), _) => Ok(status),
-        (Err(error), None) => {
-            Err(error.remedy("start it with `tailwater run`, or name the target to read its catalog"))
-        }
+        (Err(error), None) => Err(error.remedy("name the configuration of its `tailwater run` with -c FILE")),
         (Err(daemon), Some(target)) => catalog::status_from_target(target, &config.pipeline)
             .await
             .map_err(|target| unavailable(format!("neither the daemon nor the target answers: {daemon}; {target}"))),
