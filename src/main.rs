@@ -6,11 +6,5 @@ use clap::Parser;
 use tailwater::cli::Cli;
 
 fn main() -> ExitCode {
-    match Cli::parse().execute() {
-        Ok(status) => status,
-        Err(error) => {
-            eprintln!("tailwater: error: {error}");
-            ExitCode::from(error.exit_status())
-        }
-    }
+    Cli::parse().execute()
 }

@@ -3,20 +3,34 @@
 //! In: the process's arguments. Out: an exit status and, for people, text on the terminal. Wrong usage ends with status 2,
 //! as a wrong configuration does. Commands of the interface contract that do not work yet are absent, not stubs.
 
+mod check;
+mod init;
 mod run;
+mod status;
 
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Arguments, Config};
-use crate::error::Result;
+use crate::config::{Arguments, Config, StatusConfig};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::pipeline::RunMode;
 
 /// Moves a MongoDB into PostgreSQL and keeps it there.
 #[derive(Debug, Parser)]
-#[command(name = "tailwater", version, max_term_width = 80)]
+#[command(
+    name = "tailwater",
+    version,
+    max_term_width = 80,
+    after_help = "\
+Example:
+  tailwater run --source 'mongodb://127.0.0.1:27017/?replicaSet=rs0' \\
+                --target postgres://tailwater@127.0.0.1/warehouse
+
+Exit status: 0 done, 1 failed, 2 wrong usage or configuration."
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,7 +39,35 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Copy what is not copied yet, then follow the source until stopped
+    #[command(after_help = "\
+SIGTERM or SIGINT: the transaction in hand is finished, then it ends with status
+0; a second signal ends it at once.
+
+Example:
+  tailwater run -c tailwater.toml
+  tailwater run -c tailwater.toml --until-caught-up && echo copied")]
     Run(RunArgs),
+    /// Check every precondition of run; nothing is changed
+    #[command(after_help = "\
+One line each: pass, warn or fail, with the fix. Status 1 when one fails.
+
+Example:\n  tailwater check -c tailwater.toml")]
+    Check(ConfigArgs),
+    /// Show what the daemon is doing
+    #[command(after_help = "\
+Asks the daemon (http.listen) or, when it does not answer, the target's catalog.
+
+Example:\n  tailwater status\n  tailwater status -c tailwater.toml --json")]
+    Status(StatusArgs),
+    /// Write a commented configuration file
+    #[command(after_help = "\
+Writes FILE (default tailwater.toml, - is standard output); an existing file is
+left alone.
+
+Example:
+  tailwater init -c tailwater.toml --source 'mongodb://127.0.0.1:27017/' \\
+                 --target postgres://tailwater@127.0.0.1/warehouse")]
+    Init(ConfigArgs),
 }
 
 /// Where the configuration comes from, the same for every command.
@@ -46,28 +88,96 @@ struct ConfigArgs {
 struct RunArgs {
     #[command(flatten)]
     config: ConfigArgs,
-    /// End with status 0 once everything up to the source's operation time at start is committed
+    /// End once everything up to the start is committed
     #[arg(long)]
     until_caught_up: bool,
 }
 
-impl ConfigArgs {
-    fn arguments(&self) -> Arguments {
-        Arguments { file: self.file.clone(), source: self.source.clone(), target: self.target.clone() }
+#[derive(Debug, Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl From<ConfigArgs> for Arguments {
+    fn from(args: ConfigArgs) -> Self {
+        Self { file: args.file, source: args.source, target: args.target }
     }
 }
 
 impl Cli {
-    /// Does what was asked for.
-    ///
-    /// # Errors
-    /// What kept it from being done; it is not printed yet.
-    pub fn execute(self) -> Result<ExitCode> {
-        match self.command {
+    /// Does what was asked for, and tells on standard error why it could not be done.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        let result = match self.command {
             Command::Run(args) => {
                 let mode = if args.until_caught_up { RunMode::UntilCaughtUp } else { RunMode::Follow };
-                run::run(Config::load(&args.config.arguments())?, mode)
+                Config::load(&args.config.into()).map(|config| run::run(config, mode))
             }
+            Command::Check(args) => Config::load(&args.into()).and_then(check::check),
+            Command::Status(args) => {
+                StatusConfig::load(&args.config.into()).and_then(|config| status::status(config, args.json))
+            }
+            Command::Init(args) => init::init(&args.into()),
+        };
+        result.unwrap_or_else(|error| {
+            // A standard error that is gone must not turn a message into a panic.
+            let _ = writeln!(std::io::stderr(), "tailwater: error: {error}");
+            ExitCode::from(error.exit_status())
+        })
+    }
+}
+
+/// Prints what a command was asked for.
+fn print(text: &str) -> Result<()> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(local("cannot write to standard output"))
+}
+
+/// Says what was being done when the machine refused.
+fn local(message: impl Into<String> + Clone) -> impl Fn(std::io::Error) -> Error {
+    move |error| Error::new(Kind::Local, Stage::Config, message.clone()).caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Cli;
+
+    #[test]
+    fn the_help_of_each_command_fits_on_a_screen_and_shows_an_example() {
+        // As a user asks for it; clap lays out a page differently when it is rendered by hand.
+        let page = |args: &[&str]| {
+            let help = Cli::try_parse_from(args).expect_err("help");
+            assert_eq!(help.exit_code(), 0, "{help}");
+            help.to_string()
+        };
+        let mut pages = vec![page(&["tailwater", "--help"])];
+        let command = Cli::command();
+        pages.extend(command.get_subcommands().map(|command| page(&["tailwater", command.get_name(), "--help"])));
+        assert_eq!(pages.len(), 5, "one for each command and one for all");
+        for page in pages {
+            assert!(page.contains("Example:\n  tailwater "), "{page}");
+            assert!(page.lines().count() <= 24, "{} lines:\n{page}", page.lines().count());
+            assert!(page.lines().all(|line| line.chars().count() <= 80), "{page}");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_ends_with_status_2() {
+        for args in [&["tailwater"][..], &["tailwater", "fly"], &["tailwater", "run", "--fast"]] {
+            assert_eq!(Cli::try_parse_from(args).expect_err("wrong").exit_code(), 2, "{args:?}");
+        }
+        assert_eq!(Cli::try_parse_from(["tailwater", "--version"]).expect_err("version").exit_code(), 0);
+    }
+
+    #[test]
+    fn what_does_not_work_yet_is_not_offered() {
+        for name in ["plan", "verify", "cutover", "resnapshot", "replay"] {
+            assert!(Cli::try_parse_from(["tailwater", name]).is_err(), "{name}");
         }
     }
 }

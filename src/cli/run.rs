@@ -1,32 +1,66 @@
 //! `tailwater run`: telemetry, the runtime, signals, and the pipeline between them.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::local;
 use crate::config::Config;
-use crate::error::{Error, Kind, Result, Stage};
+use crate::error::Result;
 use crate::model::state::State;
 use crate::pipeline::{self, RunMode};
-use crate::telemetry::{Telemetry, logs};
+use crate::telemetry::logs::{self, Output};
+use crate::telemetry::{Telemetry, http};
 
-pub(super) fn run(config: Config, mode: RunMode) -> Result<ExitCode> {
-    logs::init(config.log);
-    let runtime = runtime()?;
-    let telemetry = Telemetry::new(&config.pipeline);
-    let result = runtime.block_on(follow(config, telemetry, mode));
-    result.map(|()| ExitCode::SUCCESS)
+/// How long the endpoint and the terminal get to end. The data is safe by then, so nobody should have to wait.
+const SIDE_TASKS_END: Duration = Duration::from_secs(1);
+
+pub(super) fn run(config: Config, mode: RunMode) -> ExitCode {
+    let output = logs::init(config.log);
+    let result = runtime().and_then(|runtime| {
+        let result = runtime.block_on(follow(config, output.clone(), mode));
+        // A reader of the endpoint that does not let go must not keep the process.
+        runtime.shutdown_background();
+        result
+    });
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output.report(&error);
+            ExitCode::from(error.exit_status())
+        }
+    }
 }
 
-async fn follow(config: Config, telemetry: Telemetry, mode: RunMode) -> Result<()> {
+async fn follow(config: Config, output: Output, mode: RunMode) -> Result<()> {
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pipeline = config.pipeline, "starting");
+    let telemetry = Telemetry::new(&config.pipeline);
     let shutdown = CancellationToken::new();
     stop_on_signals(shutdown.clone())?;
+    // Its own token: the endpoint answers while the pipeline drains.
+    let side = CancellationToken::new();
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    if let Some(listen) = &config.http.listen {
+        tasks.push(http::serve(listen, telemetry.clone(), side.clone()).await?);
+    }
+    tasks.push(tokio::spawn(output.show(telemetry.clone(), side.clone())));
+
     let result = pipeline::run(config, telemetry.clone(), mode, shutdown).await;
+
     if let Err(error) = &result {
         telemetry.state(State::Halted { message: error.to_string() });
     }
+    side.cancel();
+    let _ = tokio::time::timeout(SIDE_TASKS_END, async {
+        for task in tasks {
+            let _ = task.await;
+        }
+    })
+    .await;
     result
 }
 
@@ -55,8 +89,4 @@ fn stop_on_signals(shutdown: CancellationToken) -> Result<()> {
         }
     });
     Ok(())
-}
-
-fn local(message: &'static str) -> impl Fn(std::io::Error) -> Error {
-    move |error| Error::new(Kind::Local, Stage::Config, message).caused_by(error)
 }

@@ -28,7 +28,7 @@ fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option
         let setting = settings.remove(key)?;
         match setting.value {
             Raw::Text(text) => Some((text, setting.origin)),
-            Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => {
+            Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
                 reader.wrong(setting.origin, format!("collection.{key} must be a text"));
                 None
             }
@@ -36,8 +36,10 @@ fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option
     };
     let namespace = text("namespace", reader);
     let table = text("table", reader);
+    let mut rest: Vec<_> = settings.into_iter().collect();
+    rest.sort_by(|(_, a), (_, b)| a.origin.cmp(&b.origin));
     let mut refused = Vec::new();
-    for (key, setting) in settings {
+    for (key, setting) in rest {
         match NOT_YET.iter().find(|known| key.split('.').next() == Some(**known)) {
             Some(known) if refused.contains(known) => {}
             Some(known) => {

@@ -99,6 +99,15 @@ mod tests {
     use super::{COLLECTION_KEYS, KEYS, distance, nearest};
 
     #[test]
+    fn the_documentation_has_a_row_for_every_key() {
+        let documentation = include_str!("../../docs/operations.md");
+        let code = |text: &str| if text.is_empty() { "–".to_owned() } else { format!("`{text}`") };
+        let rows = KEYS.iter().map(|key| format!("| `{}` | {} | {} |", key.name, code(key.default), key.help));
+        let missing: Vec<_> = rows.filter(|row| !documentation.lines().any(|line| line == row)).collect();
+        assert!(missing.is_empty(), "rows missing in docs/operations.md:\n{}", missing.join("\n"));
+    }
+
+    #[test]
     fn edits_are_counted() {
         for (a, b, expected) in
             [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("uri", "url", 1)]

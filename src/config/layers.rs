@@ -45,6 +45,8 @@ pub(super) enum Raw {
     Integer(i64),
     /// A list of texts.
     List(Vec<String>),
+    /// A section with nothing in it.
+    Empty,
     /// A value that no key takes, by its type's name.
     Other(&'static str),
 }
@@ -180,6 +182,9 @@ fn raw(value: &DeValue<'_>) -> Raw {
     let texts = |list: &[Spanned<DeValue<'_>>]| -> Option<Vec<String>> {
         list.iter().map(|item| item.get_ref().as_str().map(str::to_owned)).collect()
     };
+    if value.is_table() {
+        return Raw::Empty;
+    }
     match value.as_array() {
         Some(list) => texts(list).map_or(Raw::Other("a list of something else than texts"), Raw::List),
         None => Raw::Other(value.type_str()),

@@ -41,7 +41,7 @@ impl Reader {
         let setting = self.take(key)?;
         match setting.value {
             Raw::Text(text) => Some((text, setting.origin)),
-            other @ (Raw::Integer(_) | Raw::List(_) | Raw::Other(_)) => {
+            other @ (Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_)) => {
                 self.wrong(setting.origin, format!("{key} must be a text, not {}", other.type_name()));
                 None
             }
@@ -73,7 +73,7 @@ impl Reader {
         let number = match &setting.value {
             Raw::Integer(number) => usize::try_from(*number).ok(),
             Raw::Text(text) => text.trim().parse().ok(),
-            Raw::List(_) | Raw::Other(_) => None,
+            Raw::List(_) | Raw::Empty | Raw::Other(_) => None,
         };
         match number.filter(|number| range.contains(number)) {
             Some(number) => number,
@@ -94,7 +94,7 @@ impl Reader {
         let bytes = match &setting.value {
             Raw::Integer(number) => usize::try_from(*number).ok(),
             Raw::Text(text) => size::parse(text),
-            Raw::List(_) | Raw::Other(_) => None,
+            Raw::List(_) | Raw::Empty | Raw::Other(_) => None,
         };
         bytes.filter(|bytes| *bytes >= least.0).unwrap_or_else(|| {
             let wanted = format!("{key} must be a size such as \"256MiB\" (KiB, MiB, GiB), at least {}", least.1);
@@ -111,7 +111,7 @@ impl Reader {
             Raw::Text(text) => {
                 text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
             }
-            other @ (Raw::Integer(_) | Raw::Other(_)) => {
+            other @ (Raw::Integer(_) | Raw::Empty | Raw::Other(_)) => {
                 self.wrong(setting.origin, format!("{key} must be a list of texts, not {}", other.type_name()));
                 return Vec::new();
             }
@@ -160,12 +160,19 @@ impl Reader {
     /// Everything that is wrong, in the order of its places; what was not taken is unknown.
     pub fn finish(mut self) -> Vec<String> {
         for (key, setting) in std::mem::take(&mut self.settings) {
+            if setting.value == Raw::Empty && is_section(&key) {
+                continue;
+            }
             let problem = unknown(&key, &setting.origin);
             self.wrong(setting.origin, problem);
         }
         self.problems.sort();
         self.problems.into_iter().map(|(origin, problem)| format!("{origin}{problem}")).collect()
     }
+}
+
+fn is_section(key: &str) -> bool {
+    KEYS.iter().any(|known| known.name.split_once('.').is_some_and(|(section, _)| section == key))
 }
 
 /// Says that a key is unknown, and which one was probably meant.
@@ -175,7 +182,7 @@ fn unknown(key: &str, origin: &Origin) -> String {
         let place = if in_environment { "only in the file, " } else { "" };
         return format!("collections are set {place}one by one, each under [[collection]]");
     }
-    if KEYS.iter().any(|known| known.name.split_once('.').is_some_and(|(section, _)| section == key)) {
+    if is_section(key) {
         return format!("{key} is a section, not a key; write [{key}] and its keys below");
     }
     let name = |key: &str| if in_environment { variable(key) } else { key.to_owned() };
@@ -200,6 +207,7 @@ impl Raw {
             Raw::Text(_) => "a text",
             Raw::Integer(_) => "a number",
             Raw::List(_) => "a list",
+            Raw::Empty => "a section",
             Raw::Other(name) => name,
         }
     }

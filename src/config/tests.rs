@@ -1,1 +1,259 @@
-//! tests
+//! The whole way from texts to a `Config`.
+
+use super::keys::KEYS;
+use super::layers::Layers;
+use super::{Config, ReadPreference, UpdateForm};
+use crate::mapping::options::NestedForm;
+use crate::model::namespace::Namespace;
+use crate::telemetry::options::{LogFormat, LogLevel};
+
+const URIS: &str = "[source]\nuri = \"mongodb://u:hunter2@h/\"\n[target]\nuri = \"postgres://u:hunter3@h/d\"\n";
+
+fn parse(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str, &str)]) -> Result<Config, String> {
+    let mut layers = Layers::default();
+    layers.file("t.toml", file);
+    layers.environment(environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+    for (name, key, value) in flags {
+        layers.flag(name, key, Some(value));
+    }
+    let open = |path: &str| match path {
+        "/secret" => Ok("mongodb://from-a-file/\n".to_owned()),
+        _ => Err(std::io::Error::other("no such file")),
+    };
+    Config::parse(layers, &open).map_err(|error| error.to_string())
+}
+
+fn with_uris(rest: &str) -> Result<Config, String> {
+    parse(&format!("{rest}\n{URIS}"), &[], &[])
+}
+
+#[test]
+fn two_uris_are_enough() {
+    let config = with_uris("").expect("config");
+    assert_eq!(config.pipeline, "default");
+    assert_eq!(config.target.max_connections, 16);
+    assert_eq!(config.limits.memory, 256 << 20);
+    assert_eq!(
+        (config.source.read_preference, config.source.updates),
+        (ReadPreference::SecondaryPreferred, UpdateForm::Auto)
+    );
+    assert_eq!((config.mapping.objects, config.mapping.arrays), (NestedForm::Table, NestedForm::Table));
+    assert_eq!((config.mapping.max_columns, config.snapshot.parallel), (800, 4));
+    assert_eq!(config.http.listen.as_deref(), Some("127.0.0.1:9187"));
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Auto, LogLevel::Info));
+    assert!(config.filter.selects(&Namespace::new("any", "thing")));
+}
+
+#[test]
+fn the_contracts_own_example_says_what_is_missing_and_nothing_else() {
+    let example = r#"
+pipeline = "default"
+[source]
+uri = "mongodb://127.0.0.1:27017/?replicaSet=rs0"
+reader = "change_stream"
+include = ["shop.*"]
+exclude = ["shop.tmp_*"]
+read_preference = "secondaryPreferred"
+[target]
+uri = "postgres://tailwater@127.0.0.1/warehouse"
+max_connections = 16
+[mapping]
+objects = "table"
+arrays = "table"
+naming = "preserve"
+on_type_conflict = "widen"
+on_drop = "drop"
+foreign_keys = "cutover"
+max_columns = 800
+[[collection]]
+namespace = "shop.orders"
+table = "sales.orders"
+[collection.columns]
+"placed_at" = { type = "timestamptz" }
+"notes" = { form = "jsonb" }
+[snapshot]
+parallel = 4
+[limits]
+memory_limit = "256MiB"
+[on]
+history_lost = "stop"
+[http]
+listen = "127.0.0.1:9187"
+[log]
+format = "auto"
+"#;
+    let refused = parse(example, &[], &[]).expect_err("columns");
+    assert_eq!(refused, "wrong configuration: t.toml:24: collection.columns is not available in this version");
+    let columns = example.find("[collection.columns]").expect("there");
+    let end = example.find("[snapshot]").expect("there");
+    let config = parse(&format!("{}{}", &example[..columns], &example[end..]), &[], &[]).expect("config");
+    let orders = &config.collections[0];
+    assert_eq!((orders.schema.as_deref(), orders.table.as_deref()), (Some("sales"), Some("orders")));
+    assert!(!config.filter.selects(&Namespace::new("shop", "tmp_1")));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let environment = [("TAILWATER_SOURCE__URI", "mongodb://env/"), ("TAILWATER_PIPELINE", "env"), ("HOME", "/x")];
+    let flags = [("--source", "source.uri", "mongodb://flag/")];
+    let config =
+        parse(&format!("pipeline = \"file\"\nsnapshot.parallel = 7\n{URIS}"), &environment, &flags).expect("config");
+    assert_eq!(config.source.uri.expose(), "mongodb://flag/");
+    assert_eq!(config.pipeline, "env");
+    assert_eq!(config.snapshot.parallel, 7);
+    let config = parse(URIS, &environment, &[]).expect("config");
+    assert_eq!(config.source.uri.expose(), "mongodb://env/");
+}
+
+#[test]
+fn the_environment_can_set_numbers_sizes_and_lists() {
+    let environment = [
+        ("TAILWATER_LIMITS__MEMORY_LIMIT", "64MiB"),
+        ("TAILWATER_TARGET__MAX_CONNECTIONS", "5"),
+        ("TAILWATER_SOURCE__INCLUDE", "shop.*, school.student"),
+        ("TAILWATER_HTTP__LISTEN", ""),
+    ];
+    let config = parse(URIS, &environment, &[]).expect("config");
+    assert_eq!((config.limits.memory, config.target.max_connections), (64 << 20, 5));
+    assert!(config.filter.selects(&Namespace::new("school", "student")));
+    assert!(!config.filter.selects(&Namespace::new("school", "teacher")));
+    assert_eq!(config.http.listen, None);
+}
+
+#[test]
+fn a_uri_may_lie_in_a_file_and_a_higher_layer_replaces_either_form() {
+    let file = "[source]\nuri_file = \"/secret\"\n[target]\nuri = \"postgresql://h/d\"\n";
+    assert_eq!(parse(file, &[], &[]).expect("config").source.uri.expose(), "mongodb://from-a-file/");
+    let config = parse(file, &[], &[("--source", "source.uri", "mongodb://flag/")]).expect("config");
+    assert_eq!(config.source.uri.expose(), "mongodb://flag/");
+    let config = parse(URIS, &[("TAILWATER_SOURCE__URI_FILE", "/secret")], &[]).expect("config");
+    assert_eq!(config.source.uri.expose(), "mongodb://from-a-file/");
+    let both =
+        parse("source.uri_file = \"/secret\"\nsource.uri = \"mongodb://h/\"\ntarget.uri = \"postgres://h\"", &[], &[]);
+    assert!(both.expect_err("both").contains("source.uri and source.uri_file are both set"));
+    let gone = parse("source.uri_file = \"/gone\"\ntarget.uri = \"postgres://h\"", &[], &[]);
+    assert!(gone.expect_err("gone").contains("source.uri_file: cannot read /gone: no such file"));
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_with_its_place() {
+    let file = "pipeline = \"\"\n[source]\nurl = \"mongodb://h/\"\n[snapshot]\nparallel = 0\n[mapping]\nobjects = \"flatten\"\narrays = \"lists\"\n";
+    let environment =
+        [("TAILWATER_SORUCE__URI", "x"), ("TAILWATER_LOG__LEVEL", "loud"), ("TAILWATER_LIMITS__MEMORY_LIMIT", "1MiB")];
+    let message = parse(file, &environment, &[]).expect_err("wrong");
+    let expected = "wrong configuration, 10 errors:
+  source.uri is missing; set it in the file or with --source URI
+  target.uri is missing; set it in the file or with --target URI
+  t.toml:1: pipeline must be a name of 1 to 63 bytes
+  t.toml:3: unknown key source.url; did you mean source.uri?
+  t.toml:5: snapshot.parallel must be a whole number from 1 to 64
+  t.toml:7: mapping.objects = \"flatten\" is not available in this version
+  t.toml:8: mapping.arrays = \"lists\" must be \"table\" or \"jsonb\"
+  TAILWATER_LIMITS__MEMORY_LIMIT: limits.memory_limit must be a size such as \"256MiB\" (KiB, MiB, GiB), at least 16MiB
+  TAILWATER_LOG__LEVEL: log.level = \"loud\" must be \"error\" or \"warn\" or \"info\" or \"debug\" or \"trace\"
+  TAILWATER_SORUCE__URI: unknown key TAILWATER_SORUCE__URI; did you mean TAILWATER_SOURCE__URI?";
+    assert_eq!(message, expected);
+}
+
+#[test]
+fn what_the_contract_has_and_this_version_has_not_is_refused_by_name() {
+    for (key, value) in [
+        ("source.reader", "oplog"),
+        ("mapping.objects", "flatten"),
+        ("mapping.naming", "snake_case"),
+        ("mapping.on_type_conflict", "null"),
+        ("mapping.on_type_conflict", "quarantine"),
+        ("mapping.on_drop", "keep"),
+        ("mapping.foreign_keys", "always"),
+        ("on.history_lost", "resnapshot"),
+    ] {
+        let message = with_uris(&format!("{key} = {value:?}")).expect_err(key);
+        assert!(message.contains(&format!("{key} = {value:?} is not available in this version")), "{message}");
+    }
+    for key in ["objects", "arrays", "on_type_conflict"] {
+        let message = with_uris(&format!("[[collection]]\nnamespace = \"a.b\"\n{key} = \"jsonb\"")).expect_err(key);
+        assert!(message.contains(&format!("collection.{key} is not available in this version")), "{message}");
+    }
+}
+
+#[test]
+fn collections_are_checked() {
+    for (entry, problem) in [
+        ("table = \"t\"", "t.toml:1: collection.namespace is missing"),
+        ("namespace = \"shop\"", "collection.namespace = \"shop\" must be database.collection"),
+        ("namespace = \"admin.users\"", "is the server's own and never replicated"),
+        ("namespace = \"a.b\"\ntable = \"\"", "must be table or schema.table"),
+        ("namespace = \"a.b\"\ntable = \"tailwater.x\"", "must not lie in schema tailwater"),
+        ("namespace = \"a.b\"\ntabel = \"x\"", "t.toml:3: unknown key collection.tabel; did you mean table?"),
+        ("namespace = \"a.b\"\ntable = 3", "collection.table must be a text"),
+        ("namespace = \"a.b\"\n[[collection]]\nnamespace = \"a.b\"", "collection a.b is set twice"),
+    ] {
+        let message = with_uris(&format!("[[collection]]\n{entry}")).expect_err(entry);
+        assert!(message.contains(problem), "{entry}: {message}");
+        assert!(!message.contains("errors"), "{entry}: one problem only: {message}");
+    }
+    let message = with_uris("[collection]\nnamespace = \"a.b\"").expect_err("single");
+    assert!(message.contains("each under [[collection]]"), "{message}");
+    let plain = with_uris("[[collection]]\nnamespace = \"a.b\"\ntable = \"t\"").expect("config");
+    assert_eq!((plain.collections[0].schema.as_deref(), plain.collections[0].table.as_deref()), (None, Some("t")));
+}
+
+#[test]
+fn shapes_that_fit_no_key_are_refused() {
+    for (line, problem) in [
+        ("source = \"mongodb://h/\"", "source is a section, not a key"),
+        ("[sources]", "unknown key sources"),
+        ("pipeline = 3", "pipeline must be a text, not a number"),
+        ("source.include = \"shop\"", "names no collection; write \"shop.*\""),
+        ("source.include = [1]", "source.include must be a list of texts"),
+        ("target.max_connections = 2", "target.max_connections must be a whole number of 3 or more"),
+        ("target.max_connections = 4.5", "target.max_connections must be a whole number"),
+        ("mapping.max_columns = 1501", "mapping.max_columns must be a whole number from 1 to 1500"),
+        ("http.listen = \"9187\"", "must be address:port"),
+        ("pipeline = \"a\"\npipeline = \"b\"", "t.toml:2: "),
+    ] {
+        let uris = "source.uri = \"mongodb://h/\"\ntarget.uri = \"postgres://h\"\n";
+        let file = if line.starts_with("source =") { line.to_owned() } else { format!("{line}\n") };
+        let environment = [("TAILWATER_SOURCE__URI", "mongodb://h/"), ("TAILWATER_TARGET__URI", "postgres://h")];
+        let message = parse(&file, &environment, &[]).expect_err(line);
+        assert!(message.contains(problem), "{line}: {message}");
+        assert!(parse(uris, &[], &[]).is_ok());
+    }
+}
+
+#[test]
+fn no_secret_is_printed() {
+    let config = with_uris("").expect("config");
+    assert!(!format!("{config:?}").contains("hunter"));
+    for wrong in ["uri = \"mysql://u:hunter2@h/\"", "uri = \"mongodb://u:hunter2@h/", "uri = [\"hunter2\"]"] {
+        let message = parse(&format!("[source]\n{wrong}\n"), &[], &[]).expect_err(wrong);
+        assert!(!message.contains("hunter"), "{message}");
+    }
+    let layered = parse("", &[("TAILWATER_SOURCE__URI", "hunter2"), ("TAILWATER_SOURCE__URL", "hunter2")], &[]);
+    assert!(!layered.expect_err("wrong").contains("hunter"));
+}
+
+#[test]
+fn kubernetes_service_variables_are_not_settings() {
+    let links = [
+        ("TAILWATER_SERVICE_HOST", "10.0.0.1"),
+        ("TAILWATER_SERVICE_PORT_HTTP", "9187"),
+        ("TAILWATER_PORT", "tcp://10.0.0.1:9187"),
+        ("TAILWATER_PORT_9187_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert!(parse(URIS, &links, &[]).is_ok());
+    assert!(parse(URIS, &[("TAILWATER_PORTS", "1")], &[]).is_err());
+}
+
+#[test]
+fn every_key_of_the_catalogue_is_read_and_its_default_is_the_default() {
+    let defaults: String = KEYS
+        .iter()
+        .filter(|key| !key.default.is_empty())
+        .map(|key| format!("{} = {}\n", key.name, key.default))
+        .collect();
+    let uris = "source.uri = \"mongodb://h/\"\ntarget.uri = \"postgres://h\"\n";
+    let spelled = parse(&format!("{defaults}{uris}"), &[], &[]).expect("every key is known and every default allowed");
+    let implied = parse(uris, &[], &[]).expect("config");
+    assert_eq!(format!("{spelled:?}"), format!("{implied:?}"));
+}

@@ -134,6 +134,26 @@ mod tests {
         }
     }
 
+    /// The definition of a match, without any cleverness.
+    fn defined(pattern: &[char], text: &[char]) -> bool {
+        match (pattern.split_first(), text.split_first()) {
+            (None, None) => true,
+            (Some(('*', rest)), _) => {
+                defined(rest, text) || text.split_first().is_some_and(|(_, text)| defined(pattern, text))
+            }
+            (Some((wanted, rest)), Some((found, text))) => (*wanted == '?' || wanted == found) && defined(rest, text),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_matcher_keeps_the_definition(pattern in "[ab*?]{0,8}", text in "[ab]{0,10}") {
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            proptest::prop_assert_eq!(matches(&pattern, &text), defined(&chars(&pattern), &chars(&text)));
+        }
+    }
+
     #[test]
     fn the_default_is_everything_but_the_servers_own() {
         assert!(selects(&[], &[], "shop.orders"));

@@ -3,6 +3,7 @@
 pub mod bson;
 pub mod change;
 pub mod filter;
+pub mod finding;
 pub mod identifier;
 pub mod limits;
 pub mod namespace;

@@ -5,6 +5,7 @@
 
 mod attempt;
 mod backoff;
+mod check;
 mod coordinator;
 mod range;
 mod snapshot;
@@ -23,6 +24,7 @@ use crate::telemetry::Telemetry;
 
 use attempt::Attempt;
 use backoff::Backoff;
+pub use check::preflight;
 
 /// When `run` ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +41,7 @@ pub enum RunMode {
 /// What stopped it: anything that is wrong before the first write, and later what does not pass by itself.
 pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: CancellationToken) -> Result<()> {
     tokio::select! {
-        ready = preflight(&config) => ready?,
+        ready = reachable(&config) => ready?,
         () = shutdown.cancelled() => return Ok(()),
     }
     let mut backoff = Backoff::new();
@@ -69,7 +71,7 @@ fn retrying(telemetry: &Telemetry, error: &Error, pause: std::time::Duration) {
 }
 
 /// What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
-async fn preflight(config: &Config) -> Result<()> {
+async fn reachable(config: &Config) -> Result<()> {
     let source = Source::connect(&config.source).await?;
     source.probe().await?;
     Target::connect(&config.target, &config.pipeline).await.map(|_| ())

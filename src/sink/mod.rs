@@ -16,6 +16,7 @@ pub mod fence;
 mod fold;
 pub mod options;
 mod sql;
+pub mod status;
 pub mod target;
 mod tls;
 mod write;

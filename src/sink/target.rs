@@ -22,6 +22,19 @@ const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = 0; \
     SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; \
     SET extra_float_digits = 1; SET search_path = pg_catalog; SET standard_conforming_strings = on";
 
+/// Who we are in the target, and what we may.
+#[derive(Debug, Clone)]
+pub struct Rights {
+    /// The server's version.
+    pub version: String,
+    /// The user.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// Whether the user may create schemas.
+    pub may_create: bool,
+}
+
 /// Where everything is written.
 #[derive(Debug, Clone)]
 pub struct Target {
@@ -73,6 +86,18 @@ impl Target {
             return Err(Error::new(Kind::Unsupported, Stage::Sink, message).remedy("use PostgreSQL 14 or later"));
         }
         Ok(())
+    }
+
+    /// Who we are and what we may.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn rights(&self) -> Result<Rights> {
+        let client = self.client().await?;
+        let sql = "SELECT current_setting('server_version'), current_user::text, current_database()::text, \
+                   has_database_privilege(current_database(), 'CREATE')";
+        let row = client.query_one(sql, &[]).await.map_err(|error| fault(Stage::Sink, "asking for rights", &error))?;
+        Ok(Rights { version: row.get(0), user: row.get(1), database: row.get(2), may_create: row.get(3) })
     }
 
     /// A connection from the pool.

@@ -157,6 +157,60 @@ mod tests {
         }
     }
 
+    const OPERATIONS: &str = include_str!("../../docs/operations.md");
+    const DASHBOARD: &str = include_str!("../../dashboards/tailwater.json");
+
+    /// Every word of the text that looks like a metric of ours.
+    fn named_in(text: &str) -> HashSet<&str> {
+        text.split(|c: char| !c.is_ascii_lowercase() && c != '_')
+            .filter(|word| word.starts_with("tailwater_"))
+            .collect()
+    }
+
+    #[test]
+    fn the_documentation_has_a_row_for_every_metric_and_no_other() {
+        let rows = CATALOGUE.iter().map(|metric| {
+            let labels = metric.labels.join(", ");
+            let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+            let kind = format!("{:?}", metric.kind).to_lowercase();
+            format!("| `{}{labels}` | {kind} | {} | {} |", metric.name, metric.unit, metric.help)
+        });
+        let missing: Vec<_> = rows.filter(|row| !OPERATIONS.lines().any(|line| line == row)).collect();
+        assert!(missing.is_empty(), "rows missing in docs/operations.md:\n{}", missing.join("\n"));
+        for name in named_in(OPERATIONS) {
+            assert!(CATALOGUE.iter().any(|metric| metric.name == name), "docs/operations.md names {name}");
+        }
+    }
+
+    #[test]
+    fn every_metric_of_the_dashboard_is_in_the_catalogue_with_the_labels_it_uses() {
+        let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).expect("JSON");
+        let panels = dashboard["panels"].as_array().expect("panels");
+        let expressions: Vec<&str> = panels
+            .iter()
+            .flat_map(|panel| panel["targets"].as_array().into_iter().flatten())
+            .map(|target| target["expr"].as_str().expect("expr"))
+            .collect();
+        assert!(expressions.len() >= 10, "the dashboard shows something: {}", expressions.len());
+        for expression in &expressions {
+            let names = named_in(expression);
+            assert!(!names.is_empty(), "no metric in {expression}");
+            for name in names {
+                let metric = CATALOGUE.iter().find(|metric| metric.name == name);
+                let metric = metric.unwrap_or_else(|| panic!("the dashboard names {name}"));
+                let rated = expression.contains("rate(") || expression.contains("increase(");
+                assert_eq!(rated, metric.kind == MetricKind::Counter, "a counter is shown by its growth: {expression}");
+            }
+            if let Some((_, after)) = expression.split_once(" by (") {
+                let labels = after.split(')').next().expect("labels").split(", ");
+                for label in labels.filter(|label| *label != "instance") {
+                    let known = CATALOGUE.iter().any(|m| expression.contains(m.name) && m.labels.contains(&label));
+                    assert!(known, "label {label} in {expression}");
+                }
+            }
+        }
+    }
+
     #[test]
     fn every_metric_can_be_found_before_it_has_a_value() {
         let metrics = Metrics::new();

@@ -5,12 +5,15 @@
 //! lock for as long as it takes to change a few numbers, and whoever reads gets a copy.
 
 pub mod catalogue;
+pub mod http;
 mod live;
 pub mod logs;
 pub mod options;
+pub mod progress;
 mod rate;
 mod snapshot;
 pub mod status;
+pub mod terminal;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,9 +67,11 @@ impl Telemetry {
         }
         live.state = state.clone();
         drop(live);
-        match state.reason() {
-            Some(reason) => tracing::warn!(state = state.as_str(), reason, "state changed"),
-            None => tracing::info!(state = state.as_str(), "state changed"),
+        match (&state, state.reason()) {
+            // The error that halts is reported once, by whoever ends the process.
+            (State::Halted { .. }, _) => {}
+            (_, Some(reason)) => tracing::warn!(state = state.as_str(), reason, "state changed"),
+            (_, None) => tracing::info!(state = state.as_str(), "state changed"),
         }
     }
 
@@ -130,7 +135,13 @@ impl Telemetry {
     /// A collection is going to be copied from its beginning.
     pub fn snapshot_started(&self, namespace: &Namespace, documents: u64, bytes: u64) {
         self.live().snapshot.started(self.now(), namespace, documents);
-        tracing::info!(%namespace, documents, bytes, "snapshot of collection started");
+        // Thousands of collections may start at once; their ends, which come one by one, are told at info.
+        tracing::debug!(%namespace, documents, bytes, "snapshot of collection started");
+    }
+
+    /// So many documents of a collection were copied by an earlier run. Counters do not move: they count this process.
+    pub fn snapshot_resumed(&self, namespace: &Namespace, documents: u64) {
+        self.live().snapshot.resumed(self.now(), namespace, documents);
     }
 
     /// So much more of a collection is durably committed.

@@ -36,6 +36,14 @@ impl Progress {
         self.collections.insert(namespace.clone(), collection);
     }
 
+    /// `documents` of it were committed before this process started: done, but no speed.
+    pub fn resumed(&mut self, now: Duration, namespace: &Namespace, documents: u64) {
+        if let Some(collection) = self.collections.get_mut(namespace) {
+            collection.done += documents;
+            collection.rate = Rate::new(now, collection.done);
+        }
+    }
+
     /// `documents` more of it are committed.
     pub fn advanced(&mut self, now: Duration, namespace: &Namespace, documents: u64) {
         self.copied += documents;
@@ -167,6 +175,19 @@ mod tests {
         progress.started(at(6), &a, 12);
         let status = progress.status(at(7));
         assert_eq!((status.documents_done, status.documents_total, status.collections_left), (0, 12, 1));
+    }
+
+    #[test]
+    fn what_an_earlier_run_copied_is_done_but_no_speed() {
+        let a = Namespace::new("d", "a");
+        let mut progress = Progress::new(at(0));
+        progress.started(at(0), &a, 2000);
+        progress.resumed(at(0), &a, 1000);
+        progress.advanced(at(10), &a, 500);
+        let status = progress.status(at(10));
+        assert_eq!((status.documents_done, status.documents_per_second), (1500, Some(50.0)));
+        assert_eq!(status.collections[0].documents_per_second, Some(50.0));
+        assert_eq!(status.eta_seconds, Some(10.0));
     }
 
     #[test]
