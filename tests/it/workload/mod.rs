@@ -1,0 +1,1 @@
+//! Seeded documents and operations.
