@@ -18,3 +18,4 @@ mod harness;
 mod workload;
 
 mod oracle;
+mod workload_works;
