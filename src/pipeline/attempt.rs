@@ -163,7 +163,8 @@ fn has_table(collection: &Collection, schema: &str, name: &str) -> bool {
 }
 
 fn in_the_way(namespace: &str, table: &str) -> Error {
-    let message = format!("{namespace} goes to {table}, and a relation of that name exists that is not this pipeline's");
+    let message =
+        format!("{namespace} goes to {table}, and a relation of that name exists that is not this pipeline's");
     let remedy = "rename or drop it, or give the collection another table under [[collection]] in the configuration";
     Error::new(Kind::Refused, Stage::Sink, message).remedy(remedy)
 }

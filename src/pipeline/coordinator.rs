@@ -125,7 +125,8 @@ impl<'s> Coordinator<'s> {
     /// The pipeline's lock lives as long as this connection.
     async fn ping(&self) -> Result<()> {
         let answer = self.session.leader.client().simple_query("").await;
-        let lost = || Error::new(Kind::Unavailable, Stage::Sink, "the connection that holds the pipeline's lock is lost");
+        let lost =
+            || Error::new(Kind::Unavailable, Stage::Sink, "the connection that holds the pipeline's lock is lost");
         answer.map(|_| ()).map_err(|error| lost().caused_by(error))
     }
 

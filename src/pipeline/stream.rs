@@ -73,7 +73,8 @@ impl Stream<'_> {
             failed: CancellationToken::new(),
         };
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
-        let coordinator = Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
+        let coordinator =
+            Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
         let session = self.session;
         let goal = self.goal;
         let floor = self.floor.clone();
@@ -135,7 +136,10 @@ impl Stream<'_> {
 
 impl Running {
     /// Starts an executor; its error stops the reader and frees whoever waits for memory.
-    fn start<F>(&self, run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F) -> mpsc::Sender<Ticket>
+    fn start<F>(
+        &self,
+        run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F,
+    ) -> mpsc::Sender<Ticket>
     where
         F: Future<Output = Result<()>> + Send + 'static,
     {

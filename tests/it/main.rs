@@ -17,5 +17,6 @@ mod decode;
 mod harness;
 mod workload;
 
+mod mapping_basics;
 mod oracle;
 mod workload_works;

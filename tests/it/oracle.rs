@@ -173,7 +173,8 @@ async fn every_damage_to_the_rest_is_found() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shared_text_column_reads_an_object_id_as_its_hex() {
     let case = school("oracle_shared").await;
-    case.rows("UPDATE tailwater.paths SET bson_types = '{objectId,string}' WHERE column_name IN ('friend', 'name')").await;
+    case.rows("UPDATE tailwater.paths SET bson_types = '{objectId,string}' WHERE column_name IN ('friend', 'name')")
+        .await;
     let report = case.compare().await;
     assert!(report.findings.is_empty(), "{report}");
     let hex = bson!("507f1f77bcf86cd799439011");

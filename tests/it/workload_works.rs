@@ -18,7 +18,8 @@ async fn contents(case: &Case, name: &str) -> (usize, Vec<String>) {
         let known = writer.collections.iter().find(|k| k.name == collection.name()).map_or(0, |k| k.ids.len());
         let count = collection.count_documents(doc! {}).await.expect("counted");
         // `seen` is the clock's.
-        let sum = collection.find_one(doc! {"rollNo": {"$gt": 0}}).sort(doc! {"rollNo": 1, "name": 1}).await.expect("read");
+        let sum =
+            collection.find_one(doc! {"rollNo": {"$gt": 0}}).sort(doc! {"rollNo": 1, "name": 1}).await.expect("read");
         let sum = sum.map(|d| d.into_iter().filter(|(name, _)| name != "seen").collect::<Document>());
         found.push(format!("{} {known} {count} {sum:?}", collection.name()));
     }

@@ -27,6 +27,8 @@ pub struct Column {
     pub at: Vec<String>,
     pub column_type: String,
     pub bson_types: Vec<String>,
+    /// Of a `bytea` column, where the catalog says it.
+    pub binary_subtype: Option<u8>,
 }
 
 /// Everything that the daemon says it has written.
@@ -46,6 +48,7 @@ struct PathRow {
     column: Option<String>,
     column_type: Option<String>,
     bson_types: Vec<String>,
+    binary_subtype: Option<i32>,
 }
 
 /// What PostgreSQL itself knows about its tables.
@@ -55,7 +58,8 @@ struct Actual {
     keys: BTreeMap<TableName, Vec<String>>,
 }
 
-const PATHS: &str = "SELECT namespace, path, form, schema_name, table_name, column_name, column_type, bson_types \
+const PATHS: &str = "SELECT namespace, path, form, schema_name, table_name, column_name, column_type, bson_types, \
+                            (to_jsonb(paths) ->> 'binary_subtype')::int \
                      FROM tailwater.paths ORDER BY namespace, cardinality(path), path";
 
 const COLUMNS: &str = "SELECT n.nspname::text, c.relname::text, a.attname::text, \
@@ -105,7 +109,9 @@ impl Catalog {
             };
             match (row.form.as_str(), &mut root) {
                 ("root", None) if row.path.is_empty() => root = Some(table),
-                ("object_table" | "array_table", Some(root)) if !row.path.is_empty() => parent(root, &row.path).children.push(table),
+                ("object_table" | "array_table", Some(root)) if !row.path.is_empty() => {
+                    parent(root, &row.path).children.push(table)
+                }
                 _ => self.problems.push(format!("{namespace} {:?}: unexpected form {:?}", row.path, row.form)),
             }
         }
@@ -122,7 +128,8 @@ impl Catalog {
     fn check_keys(&mut self, namespace: &str, table: &Table, arrays_around: usize) {
         let arrays = arrays_around + usize::from(table.is_array);
         if table.keys.len() != arrays + 1 {
-            let problem = format!("{namespace} {:?}: key {:?}, expected {} columns", table.path, table.keys, arrays + 1);
+            let problem =
+                format!("{namespace} {:?}: key {:?}, expected {} columns", table.path, table.keys, arrays + 1);
             self.problems.push(problem);
         }
         for child in &table.children {
@@ -181,6 +188,7 @@ fn add_column(root: &mut Table, row: &PathRow, actual: &Actual) -> Result<(), St
         at: at.to_vec(),
         column_type: column_type.clone(),
         bson_types: row.bson_types.clone(),
+        binary_subtype: row.binary_subtype.and_then(|n| u8::try_from(n).ok()),
     };
     table.columns.push(column);
     Ok(())
@@ -197,6 +205,7 @@ async fn read_paths(postgres: &Client) -> Vec<PathRow> {
             column: row.get(5),
             column_type: row.get(6),
             bson_types: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
+            binary_subtype: row.get(8),
         })
         .collect()
 }

@@ -140,7 +140,9 @@ fn unwrap(mut fields: BTreeMap<String, Norm>) -> Result<Norm, String> {
     };
     Ok(match (name.as_str(), value) {
         ("$numberInt" | "$numberLong", Norm::Text(text)) => number(&text, false)?,
-        ("$numberDecimal", Norm::Text(text)) => number(text.strip_prefix("-").filter(|t| *t == "NaN").unwrap_or(&text), false)?,
+        ("$numberDecimal", Norm::Text(text)) => {
+            number(text.strip_prefix("-").filter(|t| *t == "NaN").unwrap_or(&text), false)?
+        }
         ("$numberDouble", Norm::Text(text)) => number(&text, true)?,
         ("$oid", Norm::Text(hex)) => Norm::ObjectId(hex),
         ("$uuid", Norm::Text(text)) => uuid(hex(&text.replace('-', ""))?),

@@ -211,10 +211,8 @@ fn textual(column: &Column, text: &str) -> Norm {
     }
 }
 
-/// The contract says that the catalog keeps a `bytea` column's subtype, not how: any number in `bson_types` is it.
 fn binary(column: &Column, bytes: Vec<u8>) -> Norm {
-    let digits = |t: &String| t.chars().filter(char::is_ascii_digit).collect::<String>().parse::<u8>().ok();
-    match column.bson_types.iter().find_map(digits) {
+    match column.binary_subtype {
         Some(subtype) => Norm::Binary(subtype, bytes),
         None => Norm::SomeBinary(bytes),
     }

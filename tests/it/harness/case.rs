@@ -137,13 +137,18 @@ impl Case {
     async fn arrived(&self, database: &str, n: i32, deadline: Duration) {
         let query = format!("SELECT 1 FROM {}.{} WHERE _id = {n}", quote(database), quote(SENTINEL));
         let what = format!("sentinel {n} of {database} in PostgreSQL");
-        wait::until(what, deadline, || self.logs(), || async {
-            match self.postgres.simple_query(&query).await {
-                Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
-                // The table is not there yet, or the server is not.
-                Err(_) => None,
-            }
-        })
+        wait::until(
+            what,
+            deadline,
+            || self.logs(),
+            || async {
+                match self.postgres.simple_query(&query).await {
+                    Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
+                    // The table is not there yet, or the server is not.
+                    Err(_) => None,
+                }
+            },
+        )
         .await;
     }
 
@@ -172,9 +177,8 @@ impl Case {
 
     /// The ends of the logs of its daemons.
     pub fn logs(&self) -> String {
-        let mut logs: Vec<PathBuf> = fs::read_dir(&self.dir)
-            .map(|entries| entries.flatten().map(|e| e.path()).collect())
-            .unwrap_or_default();
+        let mut logs: Vec<PathBuf> =
+            fs::read_dir(&self.dir).map(|entries| entries.flatten().map(|e| e.path()).collect()).unwrap_or_default();
         logs.retain(|path| path.extension().is_some_and(|e| e == "log"));
         logs.iter().map(|path| tail(path)).collect::<Vec<_>>().join("\n")
     }

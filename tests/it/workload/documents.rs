@@ -33,12 +33,8 @@ const PHONE: Fields = &[("personal", Scalar(Kind::Text)), ("work", Scalar(Kind::
 const BED: Fields = &[("kind", Scalar(Kind::Text)), ("width", Scalar(Kind::Double))];
 const ROOM: Fields = &[("nr", Scalar(Kind::Int)), ("tags", Scalars(Kind::Text)), ("beds", Objects(BED))];
 const GEO: Fields = &[("lat", Scalar(Kind::Double)), ("lon", Scalar(Kind::Double))];
-const ADDRESS: Fields = &[
-    ("street", Scalar(Kind::Text)),
-    ("zip", Scalar(Kind::Number)),
-    ("geo", Object(GEO)),
-    ("rooms", Objects(ROOM)),
-];
+const ADDRESS: Fields =
+    &[("street", Scalar(Kind::Text)), ("zip", Scalar(Kind::Number)), ("geo", Object(GEO)), ("rooms", Objects(ROOM))];
 const EXAMINER: Fields = &[("name", Scalar(Kind::Text)), ("id", Scalar(Kind::ObjectId))];
 const EXAM: Fields = &[("score", Scalar(Kind::Number)), ("at", Scalar(Kind::Date)), ("by", Object(EXAMINER))];
 const COURSE: Fields =

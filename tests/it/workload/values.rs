@@ -128,8 +128,22 @@ fn decimal(random: &mut Random) -> Decimal128 {
 /// Names, quotes, backslashes, characters of every length, the empty string, and now and then a long one.
 pub fn text(random: &mut Random) -> String {
     const PARTS: [&str; 16] = [
-        "Ada", "Grace", "o'Neil", "\"quoted\"", "back\\slash", "Zoë", "名前", "🎓", "line\nbreak", "tab\t", "{\"a\": 1}", "NULL",
-        "\\N", "%", "$1", " ",
+        "Ada",
+        "Grace",
+        "o'Neil",
+        "\"quoted\"",
+        "back\\slash",
+        "Zoë",
+        "名前",
+        "🎓",
+        "line\nbreak",
+        "tab\t",
+        "{\"a\": 1}",
+        "NULL",
+        "\\N",
+        "%",
+        "$1",
+        " ",
     ];
     match random.below(100) {
         0 => String::new(),

@@ -249,5 +249,6 @@ fn refused_by_content(error: &Error) -> bool {
         ErrorKind::Command(refused) => refused.code,
         _ => return false,
     };
-    matches!(code, BAD_VALUE | TYPE_MISMATCH | PATH_NOT_VIABLE | CONFLICTING_OPERATORS) || EXPECTED_ARRAY.contains(&code)
+    matches!(code, BAD_VALUE | TYPE_MISMATCH | PATH_NOT_VIABLE | CONFLICTING_OPERATORS)
+        || EXPECTED_ARRAY.contains(&code)
 }
