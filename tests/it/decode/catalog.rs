@@ -1,0 +1,226 @@
+//! `tailwater.paths` as a tree of tables, checked against PostgreSQL's own catalog.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use tokio_postgres::Client;
+
+/// Schema and table.
+pub type TableName = (String, String);
+
+/// A table of the root document, of an embedded document, or of an array's elements.
+#[derive(Debug)]
+pub struct Table {
+    pub name: TableName,
+    pub path: Vec<String>,
+    pub is_array: bool,
+    /// The primary key's columns, in its order: the root's key, then one index for each array around and for itself.
+    pub keys: Vec<String>,
+    pub columns: Vec<Column>,
+    pub children: Vec<Table>,
+}
+
+/// Where values of one path lie.
+#[derive(Debug)]
+pub struct Column {
+    pub name: String,
+    /// Field names from the table's own path on; empty for `_value` and `_extra`.
+    pub at: Vec<String>,
+    pub column_type: String,
+    pub bson_types: Vec<String>,
+    /// Of a `bytea` column, where the catalog says it.
+    pub binary_subtype: Option<u8>,
+}
+
+/// Everything that the daemon says it has written.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    /// Root tables by namespace.
+    pub roots: BTreeMap<String, Table>,
+    /// What contradicts the contract or PostgreSQL.
+    pub problems: Vec<String>,
+}
+
+struct PathRow {
+    namespace: String,
+    path: Vec<String>,
+    form: String,
+    table: TableName,
+    column: Option<String>,
+    column_type: Option<String>,
+    bson_types: Vec<String>,
+    binary_subtype: Option<i32>,
+}
+
+/// What PostgreSQL itself knows about its tables.
+#[derive(Default)]
+struct Actual {
+    columns: BTreeMap<TableName, BTreeMap<String, String>>,
+    keys: BTreeMap<TableName, Vec<String>>,
+}
+
+const PATHS: &str = "SELECT namespace, path, form, schema_name, table_name, column_name, column_type, bson_types, \
+                            (to_jsonb(paths) ->> 'binary_subtype')::int \
+                     FROM tailwater.paths ORDER BY namespace, cardinality(path), path";
+
+const COLUMNS: &str = "SELECT n.nspname::text, c.relname::text, a.attname::text, \
+                              format_type(a.atttypid, a.atttypmod), array_position(i.indkey::int2[], a.attnum) \
+                       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+                       JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                       LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary \
+                       WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'tailwater') \
+                         AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1, 2, a.attnum";
+
+impl Catalog {
+    /// Reads it. Everything that is wrong with it becomes a problem, so that one run shows all of them.
+    pub async fn read(postgres: &Client) -> Self {
+        let rows = read_paths(postgres).await;
+        let actual = read_actual(postgres).await;
+        let mut catalog = Self::default();
+        let mut namespaces: BTreeMap<&str, Vec<&PathRow>> = BTreeMap::new();
+        for row in &rows {
+            namespaces.entry(&row.namespace).or_default().push(row);
+        }
+        for (namespace, rows) in namespaces {
+            match catalog.root(namespace, &rows, &actual) {
+                Some(root) => drop(catalog.roots.insert(namespace.to_owned(), root)),
+                None => catalog.problems.push(format!("{namespace}: tailwater.paths has no root row")),
+            }
+        }
+        catalog.check_nothing_else(&rows, &actual);
+        catalog
+    }
+
+    fn root(&mut self, namespace: &str, rows: &[&PathRow], actual: &Actual) -> Option<Table> {
+        let mut root = None;
+        // Parents come first: rows are ordered by the length of their path.
+        for row in rows.iter().filter(|row| row.form != "column") {
+            let keys = actual.keys.get(&row.table).cloned().unwrap_or_default();
+            if keys.is_empty() {
+                self.problems.push(format!("{namespace} {:?}: table {:?} has no primary key", row.path, row.table));
+            }
+            let is_array = row.form == "array_table";
+            let table = Table {
+                name: row.table.clone(),
+                path: row.path.clone(),
+                is_array,
+                keys,
+                columns: Vec::new(),
+                children: Vec::new(),
+            };
+            match (row.form.as_str(), &mut root) {
+                ("root", None) if row.path.is_empty() => root = Some(table),
+                ("object_table" | "array_table", Some(root)) if !row.path.is_empty() => {
+                    parent(root, &row.path).children.push(table)
+                }
+                _ => self.problems.push(format!("{namespace} {:?}: unexpected form {:?}", row.path, row.form)),
+            }
+        }
+        let mut root = root?;
+        for row in rows.iter().filter(|row| row.form == "column") {
+            if let Err(problem) = add_column(&mut root, row, actual) {
+                self.problems.push(format!("{namespace} {:?}: {problem}", row.path));
+            }
+        }
+        self.check_keys(namespace, &root, 0);
+        Some(root)
+    }
+
+    fn check_keys(&mut self, namespace: &str, table: &Table, arrays_around: usize) {
+        let arrays = arrays_around + usize::from(table.is_array);
+        if table.keys.len() != arrays + 1 {
+            let problem =
+                format!("{namespace} {:?}: key {:?}, expected {} columns", table.path, table.keys, arrays + 1);
+            self.problems.push(problem);
+        }
+        for child in &table.children {
+            self.check_keys(namespace, child, arrays);
+        }
+    }
+
+    /// No table and no column that `tailwater.paths` does not explain.
+    fn check_nothing_else(&mut self, rows: &[PathRow], actual: &Actual) {
+        let mut known: BTreeMap<&TableName, BTreeSet<&str>> = BTreeMap::new();
+        for row in rows {
+            known.entry(&row.table).or_default().extend(row.column.as_deref());
+        }
+        for (table, columns) in &actual.columns {
+            let Some(explained) = known.get(table) else {
+                self.problems.push(format!("table {table:?} is not in tailwater.paths"));
+                continue;
+            };
+            let keys = actual.keys.get(table).map(Vec::as_slice).unwrap_or_default();
+            for column in columns.keys().filter(|c| !explained.contains(c.as_str()) && !keys.contains(c)) {
+                self.problems.push(format!("column {column:?} of {table:?} is not in tailwater.paths"));
+            }
+        }
+    }
+}
+
+/// The table of the nearest path above.
+fn parent<'a>(root: &'a mut Table, path: &[String]) -> &'a mut Table {
+    let below = |t: &Table| path.len() > t.path.len() && path.starts_with(&t.path);
+    match root.children.iter().position(below) {
+        Some(i) => parent(&mut root.children[i], path),
+        None => root,
+    }
+}
+
+fn find<'a>(table: &'a mut Table, name: &TableName) -> Option<&'a mut Table> {
+    if table.name == *name {
+        return Some(table);
+    }
+    table.children.iter_mut().find_map(|child| find(child, name))
+}
+
+fn add_column(root: &mut Table, row: &PathRow, actual: &Actual) -> Result<(), String> {
+    let (Some(name), Some(column_type)) = (&row.column, &row.column_type) else {
+        return Err("a column row without column_name or column_type".into());
+    };
+    let table = find(root, &row.table).ok_or(format!("table {:?} is in no table row", row.table))?;
+    let at = row.path.strip_prefix(table.path.as_slice()).ok_or(format!("is not below table {:?}", row.table))?;
+    match actual.columns.get(&row.table).and_then(|columns| columns.get(name)) {
+        None => return Err(format!("column {name:?} of {:?} does not exist", row.table)),
+        Some(have) if have != column_type => return Err(format!("column {name:?} is {have}, not {column_type}")),
+        Some(_) => {}
+    }
+    let column = Column {
+        name: name.clone(),
+        at: at.to_vec(),
+        column_type: column_type.clone(),
+        bson_types: row.bson_types.clone(),
+        binary_subtype: row.binary_subtype.and_then(|n| u8::try_from(n).ok()),
+    };
+    table.columns.push(column);
+    Ok(())
+}
+
+async fn read_paths(postgres: &Client) -> Vec<PathRow> {
+    let rows = postgres.query(PATHS, &[]).await.expect("tailwater.paths can be read");
+    rows.iter()
+        .map(|row| PathRow {
+            namespace: row.get(0),
+            path: row.get(1),
+            form: row.get(2),
+            table: (row.get(3), row.get(4)),
+            column: row.get(5),
+            column_type: row.get(6),
+            bson_types: row.get::<_, Option<Vec<String>>>(7).unwrap_or_default(),
+            binary_subtype: row.get(8),
+        })
+        .collect()
+}
+
+async fn read_actual(postgres: &Client) -> Actual {
+    let mut actual = Actual::default();
+    let mut keys: BTreeMap<TableName, BTreeMap<i32, String>> = BTreeMap::new();
+    for row in postgres.query(COLUMNS, &[]).await.expect("pg_catalog can be read") {
+        let table: TableName = (row.get(0), row.get(1));
+        let name: String = row.get(2);
+        if let Some(place) = row.get::<_, Option<i32>>(4) {
+            keys.entry(table.clone()).or_default().insert(place, name.clone());
+        }
+        actual.columns.entry(table).or_default().insert(name, row.get(3));
+    }
+    actual.keys = keys.into_iter().map(|(table, columns)| (table, columns.into_values().collect())).collect();
+    actual
+}

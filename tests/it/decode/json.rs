@@ -1,0 +1,227 @@
+//! jsonb's text into the normal form: a JSON reader that keeps every digit, and Extended JSON's wrappers.
+
+use std::collections::BTreeMap;
+
+use mongodb::bson::DateTime;
+
+use super::norm::{Norm, uuid};
+
+/// Reads one JSON text, or says what is wrong with it and where.
+pub fn parse(text: &str) -> Result<Norm, String> {
+    let mut reader = Reader { rest: text };
+    let value = reader.value()?;
+    reader.blank();
+    if reader.rest.is_empty() { Ok(value) } else { Err(format!("text after the JSON value: {:.40}", reader.rest)) }
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+}
+
+impl Reader<'_> {
+    fn blank(&mut self) {
+        self.rest = self.rest.trim_start();
+    }
+
+    fn take(&mut self, token: &str) -> bool {
+        self.blank();
+        match self.rest.strip_prefix(token) {
+            Some(rest) => {
+                self.rest = rest;
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn expect(&mut self, token: &str) -> Result<(), String> {
+        if self.take(token) { Ok(()) } else { Err(format!("expected {token} at: {:.40}", self.rest)) }
+    }
+
+    fn value(&mut self) -> Result<Norm, String> {
+        for (token, value) in [("null", Norm::Null), ("true", Norm::Bool(true)), ("false", Norm::Bool(false))] {
+            if self.take(token) {
+                return Ok(value);
+            }
+        }
+        match self.rest.chars().next() {
+            Some('{') => self.object(),
+            Some('[') => self.array(),
+            Some('"') => self.string().map(Norm::Text),
+            Some('-' | '0'..='9') => self.number(),
+            _ => Err(format!("no JSON value at: {:.40}", self.rest)),
+        }
+    }
+
+    fn number(&mut self) -> Result<Norm, String> {
+        let end = self.rest.find(|c: char| !matches!(c, '-' | '+' | '.' | 'e' | 'E' | '0'..='9'));
+        let (text, rest) = self.rest.split_at(end.unwrap_or(self.rest.len()));
+        self.rest = rest;
+        Norm::numeric(text).ok_or_else(|| format!("not a number: {text}"))
+    }
+
+    fn string(&mut self) -> Result<String, String> {
+        self.expect("\"")?;
+        let mut out = String::new();
+        loop {
+            let stop = self.rest.find(['"', '\\']).ok_or("a string without an end")?;
+            out.push_str(&self.rest[..stop]);
+            let mark = self.rest.as_bytes()[stop];
+            self.rest = &self.rest[stop + 1..];
+            if mark == b'"' {
+                return Ok(out);
+            }
+            out.push(self.escape()?);
+        }
+    }
+
+    fn escape(&mut self) -> Result<char, String> {
+        let c = self.rest.chars().next().ok_or("an escape without an end")?;
+        self.rest = &self.rest[c.len_utf8()..];
+        Ok(match c {
+            'b' => '\u{8}',
+            'f' => '\u{c}',
+            'n' => '\n',
+            'r' => '\r',
+            't' => '\t',
+            'u' => {
+                let code = self.rest.get(..4).and_then(|hex| u32::from_str_radix(hex, 16).ok());
+                self.rest = self.rest.get(4..).unwrap_or_default();
+                // jsonb prints surrogate pairs as the characters that they are.
+                code.and_then(char::from_u32).ok_or("an escape that is no character")?
+            }
+            c => c,
+        })
+    }
+
+    fn array(&mut self) -> Result<Norm, String> {
+        self.expect("[")?;
+        let mut items = Vec::new();
+        if self.take("]") {
+            return Ok(Norm::Array(items));
+        }
+        loop {
+            items.push(self.value()?);
+            if self.take("]") {
+                return Ok(Norm::Array(items));
+            }
+            self.expect(",")?;
+        }
+    }
+
+    fn object(&mut self) -> Result<Norm, String> {
+        self.expect("{")?;
+        let mut fields = BTreeMap::new();
+        if self.take("}") {
+            return Ok(Norm::Document(fields));
+        }
+        loop {
+            self.blank();
+            let name = self.string()?;
+            self.expect(":")?;
+            fields.insert(name, self.value()?);
+            if self.take("}") {
+                return unwrap(fields);
+            }
+            self.expect(",")?;
+        }
+    }
+}
+
+/// An object that is one of Extended JSON's wrappers becomes its value.
+fn unwrap(mut fields: BTreeMap<String, Norm>) -> Result<Norm, String> {
+    if fields.len() != 1 {
+        return Ok(Norm::Document(fields));
+    }
+    let (name, value) = fields.pop_first().expect("one field");
+    let number = |text: &str, as_double: bool| {
+        let read = if as_double { Norm::double(text) } else { Norm::numeric(text) };
+        read.ok_or_else(|| format!("{name} of {text}"))
+    };
+    Ok(match (name.as_str(), value) {
+        ("$numberInt" | "$numberLong", Norm::Text(text)) => number(&text, false)?,
+        ("$numberDecimal", Norm::Text(text)) => {
+            number(text.strip_prefix("-").filter(|t| *t == "NaN").unwrap_or(&text), false)?
+        }
+        ("$numberDouble", Norm::Text(text)) => number(&text, true)?,
+        ("$oid", Norm::Text(hex)) => Norm::ObjectId(hex),
+        ("$uuid", Norm::Text(text)) => uuid(hex(&text.replace('-', ""))?),
+        ("$date", Norm::Text(text)) => {
+            let date = DateTime::parse_rfc3339_str(&text).map_err(|error| format!("$date of {text}: {error}"))?;
+            Norm::date(date.timestamp_millis())
+        }
+        // `{"$date": {"$numberLong": …}}`: the inner wrapper has become a number already.
+        ("$date", millis @ (Norm::Number(_) | Norm::SomeZero)) => Norm::date(integer(&millis)?),
+        ("$binary", Norm::Document(parts)) => binary(&parts)?,
+        (_, value) => Norm::Document(BTreeMap::from([(name, value)])),
+    })
+}
+
+fn integer(value: &Norm) -> Result<i64, String> {
+    match value {
+        Norm::SomeZero => Ok(0),
+        Norm::Number(number) => number.to_i64().ok_or_else(|| format!("not an int64: {number:?}")),
+        other => Err(format!("not a number: {other:?}")),
+    }
+}
+
+fn binary(parts: &BTreeMap<String, Norm>) -> Result<Norm, String> {
+    match (parts.get("base64"), parts.get("subType")) {
+        (Some(Norm::Text(data)), Some(Norm::Text(subtype))) => {
+            let subtype = u8::from_str_radix(subtype, 16).map_err(|e| format!("subType {subtype}: {e}"))?;
+            Ok(Norm::Binary(subtype, base64(data)?))
+        }
+        _ => Err(format!("$binary of {parts:?}")),
+    }
+}
+
+/// Bytes from hexadecimal text.
+pub fn hex(text: &str) -> Result<Vec<u8>, String> {
+    let digits: Option<Vec<u32>> = text.chars().map(|c| c.to_digit(16)).collect();
+    match digits {
+        Some(digits) if digits.len() % 2 == 0 => {
+            Ok(digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).expect("two digits")).collect())
+        }
+        _ => Err(format!("not hexadecimal: {text:.40}")),
+    }
+}
+
+fn base64(text: &str) -> Result<Vec<u8>, String> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut bits, mut held, mut out) = (0_u32, 0, Vec::new());
+    for byte in text.trim_end_matches('=').bytes() {
+        let value = ALPHABET.iter().position(|c| *c == byte).ok_or_else(|| format!("not base64: {text:.40}"))?;
+        bits = (bits << 6) | u32::try_from(value).expect("six bits");
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            out.push(u8::try_from((bits >> held) & 0xFF).expect("eight bits"));
+        }
+    }
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+    use crate::decode::norm::Norm;
+
+    #[test]
+    fn extended_json_reads_back_as_what_it_stands_for() {
+        let read = |text: &str| parse(text).expect("JSON");
+        assert_eq!(read(r#"{"$oid": "507f1f77bcf86cd799439011"}"#), Norm::ObjectId("507f1f77bcf86cd799439011".into()));
+        assert_eq!(read(r#"{"$date": "1970-01-01T00:00:01.5Z"}"#), Norm::Date(1500));
+        assert_eq!(read(r#"{"$date": {"$numberLong": "-1500"}}"#), Norm::Date(-1500));
+        assert_eq!(read(r#"{"$binary": {"base64": "AQID", "subType": "05"}}"#), Norm::Binary(5, vec![1, 2, 3]));
+        assert_eq!(read(r#"{"$uuid": "00112233-4455-6677-8899-aabbccddeeff"}"#).key(), {
+            let bytes: Vec<u8> = (0..16).map(|n| n * 0x11).collect();
+            Norm::Binary(4, bytes).key()
+        });
+        assert_eq!(read(r#"{"$numberDouble": "NaN"}"#), Norm::NaN);
+        assert_eq!(read(r#"{"$numberDecimal": "1E+3"}"#), read("1000"));
+        assert_eq!(read(r#"["a\"\\\u0001ü😀", 9007199254740993]"#), {
+            Norm::Array(vec![Norm::Text("a\"\\\u{1}ü😀".into()), Norm::numeric("9007199254740993").expect("number")])
+        });
+        assert!(parse("{\"a\": 1").is_err() && parse("1 2").is_err() && parse("nope").is_err());
+    }
+}

@@ -1,0 +1,201 @@
+//! One test: a pipeline name, MongoDB databases and a PostgreSQL database that no other test touches.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use mongodb::bson::{Document, doc};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use super::config::Config;
+use super::daemon::{Daemon, tail};
+use super::servers::{self, Servers};
+use super::wait::{self, LONG};
+use crate::decode::compare::{Report, compare};
+use crate::decode::rows::quote;
+
+/// How many tests may have daemons at work at a time, whatever the number of processors.
+static PLACES: Semaphore = Semaphore::const_new(6);
+
+/// The collection that a test writes to last, to see when everything before it has arrived.
+const SENTINEL: &str = "zz_sentinel";
+
+/// One test's own world.
+pub struct Case {
+    pub name: String,
+    /// What the names of its MongoDB databases start with.
+    pub prefix: String,
+    pub dir: PathBuf,
+    pub mongodb_uri: String,
+    pub postgres_uri: String,
+    pub mongo: mongodb::Client,
+    pub postgres: tokio_postgres::Client,
+    sentinel: AtomicI32,
+    _place: SemaphorePermit<'static>,
+}
+
+impl Case {
+    /// On the shared servers.
+    pub async fn new(name: &str) -> Self {
+        Self::on(servers::shared(), name).await
+    }
+
+    /// On an instance of its own.
+    pub async fn on(servers: &Servers, name: &str) -> Self {
+        let place = PLACES.acquire().await.expect("never closed");
+        // The process's id keeps runs apart that share a user's own servers.
+        let unique = format!("{name}_{}", std::process::id());
+        let dir = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(&unique);
+        fs::create_dir_all(&dir).expect("a folder for the test");
+        let administrator = connect(&servers.postgres_uri).await;
+        let create = format!("CREATE DATABASE {}", quote(&unique));
+        administrator.batch_execute(&create).await.expect("a database for the test");
+        let postgres_uri = with_database(&servers.postgres_uri, &unique);
+        Self {
+            name: name.to_owned(),
+            prefix: format!("{unique}_"),
+            dir,
+            mongodb_uri: servers.mongodb_uri.clone(),
+            postgres: connect(&postgres_uri).await,
+            postgres_uri,
+            mongo: mongodb::Client::with_uri_str(&servers.mongodb_uri).await.expect("a MongoDB URI"),
+            sentinel: AtomicI32::new(0),
+            _place: place,
+        }
+    }
+
+    /// Connects again after PostgreSQL was stopped.
+    pub async fn reconnect(&mut self) {
+        self.postgres = connect(&self.postgres_uri).await;
+    }
+
+    /// The configuration that this test starts from: its own databases, nothing else.
+    pub fn config(&self) -> Config {
+        Config::new(&self.name, &self.mongodb_uri, &self.postgres_uri, &format!("{}*.*", self.prefix))
+    }
+
+    /// Starts a daemon.
+    pub fn start(&self, config: &Config) -> Daemon {
+        Daemon::start(&self.dir, config, &[])
+    }
+
+    /// One of its MongoDB databases; in PostgreSQL the schema of the same name.
+    pub fn database(&self, suffix: &str) -> mongodb::Database {
+        self.mongo.database(&format!("{}{suffix}", self.prefix))
+    }
+
+    /// A collection of its database `db`.
+    pub fn collection(&self, name: &str) -> mongodb::Collection<Document> {
+        self.database("db").collection(name)
+    }
+
+    /// Rows of a query as text, null as `None`. `{db}` in it stands for the quoted schema of database `db`.
+    pub async fn rows(&self, query: &str) -> Vec<Vec<Option<String>>> {
+        let query = query.replace("{db}", &quote(&format!("{}db", self.prefix)));
+        let answer = self.postgres.simple_query(&query).await;
+        let answer = answer.unwrap_or_else(|error| panic!("{query}: {error:?}"));
+        let row = |message| match message {
+            SimpleQueryMessage::Row(row) => Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect()),
+            _ => None,
+        };
+        answer.into_iter().filter_map(row).collect()
+    }
+
+    /// Rows of a query, one text each: columns parted by ` | `, null as `-`.
+    pub async fn lines(&self, query: &str) -> Vec<String> {
+        let rows = self.rows(query).await;
+        let line = |row: &Vec<Option<String>>| {
+            row.iter().map(|value| value.as_deref().unwrap_or("-")).collect::<Vec<_>>().join(" | ")
+        };
+        rows.iter().map(line).collect()
+    }
+
+    /// Waits until everything that MongoDB has acknowledged so far is in PostgreSQL: what was written to a database
+    /// before its sentinel is there when the sentinel is.
+    pub async fn settle(&self) {
+        self.settle_within(LONG).await;
+    }
+
+    /// The same, for a test that leaves a long way to catch up.
+    pub async fn settle_within(&self, deadline: Duration) {
+        let n = self.sentinel.fetch_add(1, Ordering::SeqCst);
+        let names = self.mongo.list_database_names().await.expect("MongoDB lists its databases");
+        let mut databases: Vec<String> = names.into_iter().filter(|d| d.starts_with(&self.prefix)).collect();
+        databases.push(format!("{}zz_sentinel", self.prefix));
+        databases.dedup();
+        for database in &databases {
+            let sentinel = self.mongo.database(database).collection::<Document>(SENTINEL);
+            sentinel.insert_one(doc! {"_id": n}).await.expect("the sentinel is written");
+        }
+        for database in &databases {
+            self.arrived(database, n, deadline).await;
+        }
+    }
+
+    async fn arrived(&self, database: &str, n: i32, deadline: Duration) {
+        let query = format!("SELECT 1 FROM {}.{} WHERE _id = {n}", quote(database), quote(SENTINEL));
+        let what = format!("sentinel {n} of {database} in PostgreSQL");
+        wait::until(
+            what,
+            deadline,
+            || self.logs(),
+            || async {
+                match self.postgres.simple_query(&query).await {
+                    Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
+                    // The table is not there yet, or the server is not.
+                    Err(_) => None,
+                }
+            },
+        )
+        .await;
+    }
+
+    /// Waits until everything has arrived and compares all of it.
+    pub async fn expect_equal(&self) -> Report {
+        self.expect_equal_within(LONG).await
+    }
+
+    /// The same, for a test that leaves a long way to catch up.
+    pub async fn expect_equal_within(&self, deadline: Duration) -> Report {
+        self.settle_within(deadline).await;
+        // A database that was dropped has no sentinel; its tables go at about the same time.
+        let settled = || async {
+            let report = self.compare().await;
+            (!report.awaits_drops_only()).then_some(report)
+        };
+        let report = wait::until("dropped collections to go", LONG, || self.logs(), settled).await;
+        assert!(report.findings.is_empty(), "{report}\n{}", self.logs());
+        report
+    }
+
+    /// Compares now; nobody may be writing.
+    pub async fn compare(&self) -> Report {
+        compare(&self.mongo, &self.postgres, &self.prefix).await
+    }
+
+    /// The ends of the logs of its daemons.
+    pub fn logs(&self) -> String {
+        let mut logs: Vec<PathBuf> =
+            fs::read_dir(&self.dir).map(|entries| entries.flatten().map(|e| e.path()).collect()).unwrap_or_default();
+        logs.retain(|path| path.extension().is_some_and(|e| e == "log"));
+        logs.iter().map(|path| tail(path)).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// A connection whose task ends with it.
+pub async fn connect(uri: &str) -> tokio_postgres::Client {
+    let (client, connection) = tokio_postgres::connect(uri, NoTls).await.unwrap_or_else(|e| panic!("{uri}: {e:?}"));
+    tokio::spawn(connection);
+    client
+}
+
+/// The URI of another database on the same server.
+fn with_database(uri: &str, database: &str) -> String {
+    let (address, query) = uri.split_once('?').unwrap_or((uri, ""));
+    let scheme_end = address.find("://").expect("a URI") + 3;
+    let host_end = address.get(scheme_end..).and_then(|a| a.find('/')).map_or(address.len(), |i| scheme_end + i);
+    let mark = if query.is_empty() { "" } else { "?" };
+    format!("{}/{database}{mark}{query}", address.get(..host_end).unwrap_or_default())
+}

@@ -1,0 +1,15 @@
+//! What every test stands on: real servers, the built daemon as a child process, and waiting for facts.
+//!
+//! - `wait`: conditions with a deadline, the only place that sleeps
+//! - `servers`: instances of MongoDB and PostgreSQL, one of them shared by all tests
+//! - `config`: configuration files
+//! - `daemon`: the process under test
+//! - `http`: its endpoints
+//! - `case`: one test's own pipeline, databases and connections
+
+pub mod case;
+pub mod config;
+pub mod daemon;
+pub mod http;
+pub mod servers;
+pub mod wait;

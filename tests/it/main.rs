@@ -1,0 +1,22 @@
+//! End to end on real servers: one binary, one module for each fact it tests.
+//!
+//! `harness` starts things and waits for facts, `decode` is the independent oracle, `workload` makes documents and
+//! operations from a printed seed.
+
+// Helpers outside #[test] functions may fail loudly too: a panic is how a test fails.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    clippy::cast_possible_truncation,
+    reason = "tests fail by panicking"
+)]
+
+mod decode;
+mod harness;
+mod workload;
+
+mod mapping_basics;
+mod oracle;
+mod workload_works;
