@@ -356,7 +356,9 @@ async fn count_documents(students: &Collection<Document>) -> Result<Vec<String>>
     let group = doc! { "_id": Bson::Null, "students": { "$sum": 1 }, "courses": courses, "exams": { "$sum": exams } };
     let mut cursor = students.aggregate([doc! { "$group": group }]).await?;
     let counts = if cursor.advance().await? { cursor.deserialize_current()? } else { Document::new() };
-    Ok(["students", "courses", "exams"].map(|name| counts.get(name).map(ToString::to_string).unwrap_or_default()).into())
+    Ok(["students", "courses", "exams"]
+        .map(|name| counts.get(name).map(ToString::to_string).unwrap_or_default())
+        .into())
 }
 
 async fn count_rows(postgres: &Postgres) -> Result<Vec<String>> {
@@ -389,7 +391,8 @@ fn print_rows((names, rows): &Rows) -> Result<()> {
         }
     }
     for row in [&header].into_iter().chain(rows) {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{:<width$}", cell.as_deref().unwrap_or_default()));
+        let cells =
+            row.iter().zip(&widths).map(|(cell, &width)| format!("{:<width$}", cell.as_deref().unwrap_or_default()));
         let line = format!("  {}", cells.collect::<Vec<_>>().join(" │ "));
         let line = line.trim_end();
         let short: String = line.chars().take(width().saturating_sub(1)).collect();
