@@ -57,7 +57,9 @@ async fn main() -> ExitCode {
     match execute(Arguments::parse().command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("school: {error}");
+            // The PostgreSQL driver keeps the server's words in the source of its error.
+            let below = error.source().map(|source| format!(": {source}")).unwrap_or_default();
+            eprintln!("school: {error}{below}");
             ExitCode::FAILURE
         }
     }
@@ -299,7 +301,7 @@ impl Postgres {
 
 async fn look(students: &Collection<Document>, postgres: &Postgres, id: i32) -> Result<()> {
     let student = students.find_one(doc! { "_id": id }).await?.ok_or_else(|| format!("there is no student {id}"))?;
-    print(&format!("MongoDB: school.students, _id {id}\n{}\n\nPostgreSQL:\n", json(&student.into(), 2)))?;
+    print(&format!("MongoDB: school.students, _id {id}\n  {}\n\nPostgreSQL:\n", json(&student.into(), 2)))?;
     let tables = "SELECT format('%I.%I', schema_name, table_name), quote_ident(key_columns[1]) FROM tailwater.paths \
                   WHERE namespace = 'school.students' AND form <> 'column' ORDER BY path";
     for table in postgres.rows(tables).await?.1 {
