@@ -317,7 +317,7 @@ mod tests {
 
     #[test]
     fn paths_become_sections_as_in_the_oplog() {
-        // Each pair was seen on 8.2 for one and the same update, as updateDescription and as rawUpdateDescription.
+        // As 8.2 gave them for one update in both forms; tests/it/source_updates.rs does this at random.
         let cases = [
             (
                 set(doc! { "a.b.1": 9, "a.b.3.c": 5 }, doc! {}),
