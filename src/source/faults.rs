@@ -27,6 +27,8 @@ pub(super) struct Site<'a> {
 pub(super) const COLLECTION_UUID_MISMATCH: i32 = 361;
 /// No such collection. Before a read it means empty, in a read by UUID the other code comes.
 pub(super) const NAMESPACE_NOT_FOUND: i32 = 26;
+/// An event over the limit, whole (BSONObjectTooLarge) or in parts (measured on 8.2).
+pub(super) const TOO_LARGE: [i32; 2] = [10334, 7182500];
 /// A right is missing. As transient it would be retried for ever without anyone granting it.
 pub(super) const UNAUTHORIZED: i32 = 13;
 
@@ -47,8 +49,8 @@ const fn remedied(code: i32, kind: Kind, remedy: &'static str) -> Rule {
 
 const GRANT: &str = "grant the user the roles readAnyDatabase and clusterMonitor on the admin database";
 const LOST: &str = "copy the data again (on.history_lost = \"resnapshot\"), and give the source a larger oplog";
-const TOO_LARGE: &str = "an _id of megabytes makes an event that MongoDB cannot send; shorten or remove that document, \
-                         then copy the data again";
+const SHORTEN: &str = "a document of almost 16 MB with a long _id makes an event that MongoDB cannot send; shorten or \
+                       remove it, then copy the data again";
 const LOGIN: &str = "check user, password and authSource in the source URI";
 
 /// MongoDB's codes (`error_codes.yml`), each with the cost of reading it wrongly. What is not listed is fatal, unless the
@@ -61,9 +63,10 @@ const RULES: &[Rule] = &[
     // The open cursor fell behind. Opening again either works or answers 286, so it is not fatal by itself.
     rule(136, Kind::Interrupted), // CappedPositionLost
     // Deterministic: the same event fails again at every attempt.
-    remedied(10334, Kind::Undeliverable, TOO_LARGE), // BSONObjectTooLarge
-    remedied(16493, Kind::Undeliverable, TOO_LARGE), // RCString too large: the resume token itself (measured on 8.2)
-    remedied(17419, Kind::Undeliverable, TOO_LARGE), // resulting document too large
+    remedied(10334, Kind::Undeliverable, SHORTEN),   // BSONObjectTooLarge
+    remedied(16493, Kind::Undeliverable, SHORTEN),   // RCString too large: the resume token itself (measured on 8.2)
+    remedied(7182500, Kind::Undeliverable, SHORTEN), // a part of a split event is too large
+    remedied(17419, Kind::Undeliverable, SHORTEN),   // resulting document too large
     // Nobody types a password into a daemon: retrying hides the cause and may lock the account.
     remedied(18, Kind::Credentials, LOGIN),   // AuthenticationFailed
     remedied(8000, Kind::Credentials, LOGIN), // AtlasError, given for a failed login

@@ -144,9 +144,10 @@ impl Source {
             Err(error) => return Ok(Err(error)),
         };
         let mut replies = Replies { cursor, source: self.clone() };
-        match replies.next(site).await? {
-            Some(first) => Ok(Ok((replies, first))),
-            None => Err(Error::new(Kind::Defect, site.stage, "a new cursor has no first reply")),
+        match replies.try_next(site).await? {
+            Ok(Some(first)) => Ok(Ok((replies, first))),
+            Ok(None) => Err(Error::new(Kind::Defect, site.stage, "a new cursor has no first reply")),
+            Err(error) => Ok(Err(error)),
         }
     }
 
@@ -171,12 +172,26 @@ struct Replies {
 impl Replies {
     /// The next reply; `None` when the server has closed the cursor after its last.
     async fn next(&mut self, site: Site<'_>) -> Result<Option<Reply>> {
-        let Some(batch) = in_time(self.cursor.next(), site).await? else { return Ok(None) };
-        let reply = Reply::new(batch.map_err(|error| classify(&error, site))?);
+        self.try_next(site).await?.map_err(|error| classify(&error, site))
+    }
+
+    /// The same, with the server's refusal left to the caller.
+    async fn try_next(&mut self, site: Site<'_>) -> Result<mongodb::error::Result<Option<Reply>>> {
+        let reply = match in_time(self.cursor.next(), site).await? {
+            None => return Ok(Ok(None)),
+            Some(Err(error)) => return Ok(Err(error)),
+            Some(Ok(batch)) => Reply::new(batch),
+        };
         if let Some(time) = reply.operation_time().map_err(|error| faults::malformed(error, site))? {
             self.source.observe(time);
         }
-        Ok(Some(reply))
+        Ok(Ok(Some(reply)))
+    }
+}
+
+impl std::fmt::Debug for Replies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replies").finish_non_exhaustive()
     }
 }
 

@@ -291,3 +291,120 @@ impl<'a> Node<'a> {
         Ok(writer.finish()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, Document as Map, bson, doc};
+
+    use super::{Fault, diff};
+    use crate::model::bson::{Document, Value};
+    use crate::source::writer::Writer;
+
+    fn owned(map: &Map) -> Document {
+        Document::new(map.to_vec().expect("encodes")).expect("valid")
+    }
+
+    fn translated(updated: Map, removed: Bson, truncated: Bson, meanings: Map) -> Result<Map, Fault> {
+        let update = doc! { "updatedFields": updated, "removedFields": removed, "truncatedArrays": truncated,
+        "disambiguatedPaths": meanings };
+        let diff = diff(owned(&update).as_doc())?;
+        Ok(Map::from_reader(diff.as_doc().bytes()).expect("decodes"))
+    }
+
+    fn set(updated: Map, meanings: Map) -> Result<Map, Fault> {
+        translated(updated, bson!([]), bson!([]), meanings)
+    }
+
+    #[test]
+    fn paths_become_sections_as_in_the_oplog() {
+        // As 8.2 gave them for one update in both forms; tests/it/source_updates.rs does this at random.
+        let cases = [
+            (
+                set(doc! { "a.b.1": 9, "a.b.3.c": 5 }, doc! {}),
+                doc! { "sa": { "sb": { "a": true, "u1": 9, "s3": { "u": { "c": 5 } } } } },
+            ),
+            (set(doc! { "l.5": 6 }, doc! {}), doc! { "sl": { "a": true, "u5": 6 } }),
+            (set(doc! { "a.0.x": 5 }, doc! { "a.0.x": ["a", "0", "x"] }), doc! { "sa": { "s0": { "u": { "x": 5 } } } }),
+            (
+                translated(doc! {}, bson!([]), bson!([{ "field": "l", "newSize": 2 }]), doc! {}),
+                doc! { "sl": { "a": true, "l": 2 } },
+            ),
+            (
+                translated(doc! { "l.0": Bson::Null }, bson!(["m.k"]), bson!([]), doc! {}),
+                doc! { "sl": { "a": true, "u0": Bson::Null }, "sm": { "d": { "k": false } } },
+            ),
+            (
+                set(doc! { "0.1.2.2.1": 6 }, doc! { "0.1.2.2.1": ["0", "1", 2, "2", 1] }),
+                doc! { "s0": { "s1": { "a": true, "s2": { "s2": { "a": true, "u1": 6 } } } } },
+            ),
+            (
+                translated(doc! {}, bson!([]), bson!([{ "field": "0.1", "newSize": 2 }]), doc! { "0.1": ["0", "1"] }),
+                doc! { "s0": { "s1": { "a": true, "l": 2 } } },
+            ),
+            (set(doc! { "x.": 2 }, doc! { "x.": ["x."] }), doc! { "u": { "x.": 2 } }),
+            (set(doc! { ".y": { "q": 2 } }, doc! { ".y": [".y"] }), doc! { "u": { ".y": { "q": 2 } } }),
+        ];
+        for (found, wanted) in cases {
+            assert_eq!(found.expect("translated"), wanted);
+        }
+    }
+
+    #[test]
+    fn sections_come_in_the_order_that_the_oplog_has() {
+        let updated = doc! { "z.y": 1, "b": 1, "l.10": 1, "l.9.q": 1, "a": 2 };
+        let found = translated(updated, bson!(["c", "z.x"]), bson!([{ "field": "l", "newSize": 11 }]), doc! {});
+        let wanted = doc! {
+            "d": { "c": false },
+            "u": { "b": 1, "a": 2 },
+            "sz": { "d": { "x": false }, "u": { "y": 1 } },
+            "sl": { "a": true, "l": 11, "s9": { "u": { "q": 1 } }, "u10": 1 },
+        };
+        assert_eq!(found.expect("translated").to_vec().expect("encodes"), wanted.to_vec().expect("encodes"));
+    }
+
+    #[test]
+    fn numbers_are_indexes_only_below_the_top_and_only_as_the_server_writes_them() {
+        assert_eq!(set(doc! { "0": 1 }, doc! {}), Ok(doc! { "u": { "0": 1 } }));
+        assert_eq!(set(doc! { "a.00": 1 }, doc! {}), Ok(doc! { "sa": { "u": { "00": 1 } } }));
+        assert_eq!(set(doc! { "a.+1": 1 }, doc! {}), Ok(doc! { "sa": { "u": { "+1": 1 } } }));
+    }
+
+    /// Names that come twice, which a map cannot hold.
+    fn twice(name: &str, meanings: &Map) -> Result<Map, Fault> {
+        let mut updated = Writer::new();
+        updated.put(name.as_bytes(), &Value::Int32(1));
+        updated.put(name.as_bytes(), &Value::Int32(2));
+        let (updated, meanings) = (updated.finish().expect("valid"), owned(meanings));
+        let mut update = Writer::new();
+        update.put(b"updatedFields", &Value::Document(updated.as_doc()));
+        update.put(b"disambiguatedPaths", &Value::Document(meanings.as_doc()));
+        let diff = diff(update.finish().expect("valid").as_doc())?;
+        Ok(Map::from_reader(diff.as_doc().bytes()).expect("decodes"))
+    }
+
+    #[test]
+    fn one_path_for_two_places_is_read_by_order_or_not_at_all() {
+        let found = twice("a.b", &doc! { "a.b": ["a.b"] });
+        assert_eq!(found, Ok(doc! { "u": { "a.b": 1 }, "sa": { "u": { "b": 2 } } }));
+        assert_eq!(twice("a.b", &doc! {}), Err(Fault::Ambiguous));
+        let mixed = translated(doc! { "a.b": 1 }, bson!(["a.b"]), bson!([]), doc! { "a.b": ["a.b"] });
+        assert_eq!(mixed, Err(Fault::Ambiguous));
+        assert_eq!(set(doc! { "a": 1, "a.b": 2 }, doc! {}), Err(Fault::Ambiguous));
+        assert_eq!(set(doc! { "a.0": 1, "a.b": 2 }, doc! {}), Err(Fault::Ambiguous));
+    }
+
+    #[test]
+    fn what_is_no_update_is_an_error_and_no_panic() {
+        let wrong = [
+            doc! { "removedFields": [1] },
+            doc! { "truncatedArrays": [{ "field": "a" }] },
+            doc! { "truncatedArrays": [1] },
+        ];
+        for update in wrong {
+            assert!(matches!(diff(owned(&update).as_doc()), Err(Fault::Malformed(_))), "{update}");
+        }
+        let odd = doc! { "updatedFields": { "a": 1 }, "disambiguatedPaths": { "a": [1.5] } };
+        assert!(matches!(diff(owned(&odd).as_doc()), Err(Fault::Malformed(_))));
+        assert_eq!(diff(owned(&doc! {}).as_doc()).map(|diff| diff.is_empty()), Ok(true));
+    }
+}

@@ -29,6 +29,7 @@ const BATCH: i32 = 1000;
 const RENAMES: usize = 5;
 
 /// Reads a range batch by batch. Dropping it closes the cursor.
+#[derive(Debug)]
 pub struct RangeReader {
     source: Source,
     namespace: Namespace,

@@ -2,17 +2,23 @@
 //!
 //! In: a position, or none. Out: batches of changes in source order, and how far the stream has got. Invariants: a
 //! position or watermark that is given out has nothing before it that was not given out; a boundary is never inside a
-//! transaction; whatever an event is, it moves the stream on. The stream never resumes by itself: an error ends it, and
-//! the caller opens another one from the position it has committed.
+//! transaction; whatever an event is, it moves the stream on. An error ends the stream, and the caller opens another one
+//! from the position it has committed.
+//!
+//! One error is met here: an event that is too large. `$changeStreamSplitLargeEvent` cuts between top-level fields only,
+//! and its own limit is lower by four to six times the length of the `_id`: with an `_id` over about 1.5 kB, the insert of
+//! a document of nearly 16 MiB fails with the stage (7182500) and passes without (measured on 8.2), while an event with
+//! two large fields passes only with it (10334). So on either error the stream goes on the other way, once.
 
 use std::time::Duration;
 
 use bson::spec::BinarySubtype;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
+use tracing::warn;
 
 use super::decode::Decoder;
 use super::event::{Fields, Parts, Step};
-use super::faults::{Site, classify, malformed};
+use super::faults::{Site, TOO_LARGE, classify, malformed, server_code};
 use super::lookahead::Lookahead;
 use super::probe::{Probe, Topology};
 use super::reply::Reply;
@@ -40,11 +46,19 @@ pub(super) struct Shape {
 }
 
 /// An open change stream. Dropping it closes the cursor.
+#[derive(Debug)]
 pub struct ChangeStream {
     source: Source,
     replies: Replies,
     first: Option<Reply>,
     sharded: bool,
+    shape: Shape,
+    /// What the server grants may be tried the other way when an event is too large.
+    may_split: bool,
+    /// True from such a change until an event came.
+    changed_ways: bool,
+    /// The end of the last answer: what was given out, and what is held back.
+    seen: Position,
     position: Position,
     parts: Parts,
     lookahead: Lookahead,
@@ -71,8 +85,12 @@ impl Source {
     /// [`Kind::HistoryLost`] when the oplog no longer reaches back to `from`.
     pub async fn open_stream(&self, probe: &Probe, from: Option<&Position>) -> Result<ChangeStream> {
         let site = self.site(Stage::Source, "open the change stream");
-        let command = command(probe.shape(), from)?;
-        let opened = self.open("admin", command, primary(), Some(IDLE_ANSWER), site).await?;
+        let mut shape = probe.shape();
+        let mut opened = self.open_cursor(shape, from, site).await?;
+        if opened.as_ref().is_err_and(too_large) && shape.split {
+            shape.split = false;
+            opened = self.open_cursor(shape, from, site).await?;
+        }
         let (replies, first) = opened.map_err(|error| classify(&error, site))?;
         let start = match from {
             Some(from) => Some(from.clone()),
@@ -88,12 +106,29 @@ impl Source {
             // The first reply of a new stream is empty because it was asked to be, which says nothing about the source.
             first: from.map(|_| first),
             sharded: probe.topology == Topology::Sharded,
+            shape,
+            may_split: probe.split_large_events,
+            changed_ways: false,
+            seen: position.clone(),
             position,
             parts: Parts::default(),
             lookahead: Lookahead::default(),
             decoder: Decoder::default(),
         })
     }
+
+    async fn open_cursor(
+        &self,
+        shape: Shape,
+        from: Option<&Position>,
+        site: Site<'_>,
+    ) -> Result<mongodb::error::Result<(Replies, Reply)>> {
+        self.open("admin", command(shape, from)?, primary(), Some(IDLE_ANSWER), site).await
+    }
+}
+
+fn too_large(error: &mongodb::error::Error) -> bool {
+    server_code(error).is_some_and(|code| TOO_LARGE.contains(&code))
 }
 
 /// The `aggregate` that opens the stream.
@@ -141,16 +176,38 @@ impl ChangeStream {
     /// Any error ends the stream: open another one from the last committed position. Not cancel-safe: a call that is
     /// dropped half-way may lose an answer, and the stream must not be used again.
     pub async fn next(&mut self) -> Result<StreamBatch> {
-        let hosts = self.source.clone();
-        let site = hosts.site(Stage::Source, DOING);
+        let source = self.source.clone();
+        let site = source.site(Stage::Source, DOING);
         let reply = match self.first.take() {
             Some(first) => first,
-            None => self.replies.next(site).await?.ok_or_else(|| {
-                let message = format!("{} closed the change stream", hosts.inner.hosts);
-                Error::new(Kind::Interrupted, Stage::Source, message)
-            })?,
+            None => self.reply(site).await?,
         };
         self.batch(&reply, site)
+    }
+
+    async fn reply(&mut self, site: Site<'_>) -> Result<Reply> {
+        match self.replies.try_next(site).await? {
+            Ok(Some(reply)) => Ok(reply),
+            Ok(None) => {
+                let message = format!("{} closed the change stream", site.hosts);
+                Err(Error::new(Kind::Interrupted, Stage::Source, message))
+            }
+            Err(error) => {
+                if !too_large(&error) || !self.may_split || self.changed_ways || self.parts.is_waiting() {
+                    return Err(classify(&error, site));
+                }
+                warn!(
+                    splitting = !self.shape.split,
+                    "an event is too large for how the stream is read; trying the other way"
+                );
+                self.changed_ways = true;
+                self.shape.split = !self.shape.split;
+                let opened = self.source.open_cursor(self.shape, Some(&self.seen), site).await?;
+                let (replies, first) = opened.map_err(|error| classify(&error, site))?;
+                self.replies = replies;
+                Ok(first)
+            }
+        }
     }
 
     fn batch(&mut self, reply: &Reply, site: Site<'_>) -> Result<StreamBatch> {
@@ -162,6 +219,8 @@ impl ChangeStream {
             empty = false;
         }
         let token = reply.resume_token(site)?;
+        self.seen = token.clone().unwrap_or_else(|| self.seen.clone());
+        self.changed_ways &= empty;
         if self.nothing_more_of_the_transaction(token.as_ref(), empty) {
             self.lookahead.release(&mut changes);
         }
