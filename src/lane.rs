@@ -7,27 +7,17 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use crate::mapping::collection::{Collection, Output, Reject};
 use crate::mapping::json::{self, Flavour};
 use crate::mapping::lifecycle::compact;
 use crate::model::bson::{Document, Value};
-use crate::model::change::{Change, Operation};
+use crate::model::change::Operation;
 use crate::model::row::{Key, Row, RowChange};
 use crate::model::table::SharedTable;
+use crate::model::ticket::LaneInput;
 use crate::model::write_set::{Anomaly, Ddl, Quarantined, Step, WriteSet};
-
-/// One change on its way through a lane.
-#[derive(Debug)]
-pub struct LaneInput {
-    /// The change.
-    pub change: Change,
-    /// The memory it occupies.
-    pub permit: Option<OwnedSemaphorePermit>,
-    /// Told when the change is converted: names are taken and given back in source order by waiting for it.
-    pub converted: Option<oneshot::Sender<()>>,
-}
 
 /// See the module.
 #[derive(Debug)]

@@ -3,21 +3,21 @@
 //! In: changes in source order. Out: lane inputs and tickets; the ticket always goes first, so that an executor can never
 //! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (drop,
 //! rename) is waited for until its lane has converted it, so that names are taken and given back in source order.
+//! Dropping the router ends the flow: lanes convert what they have, executors commit what is whole, and both end.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
-use tokio::task::JoinSet;
 
 use crate::error::{Error, Kind, Result, Stage};
-use crate::lane::{Lane, LaneInput};
 use crate::mapping::collection::{Collection, Shared};
 use crate::model::change::{Change, Operation};
 use crate::model::filter::NamespaceFilter;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::Position;
-use crate::model::ticket::{LaneId, Through, Ticket};
+use crate::model::ticket::{LaneId, LaneInput, Through, Ticket};
+use crate::model::write_set::WriteSet;
 
 /// Changes that wait in front of a lane, and write sets behind it, at most. Their bytes are limited by the memory limit;
 /// this only keeps one lane from taking all of it.
@@ -25,6 +25,20 @@ const LANE_DEPTH: usize = 256;
 
 /// Consecutive changes of one lane that share a ticket, at most.
 const RUN_LENGTH: usize = 128;
+
+/// What a lane is started with.
+pub struct LaneParts {
+    /// The mapping of its collection.
+    pub collection: Collection,
+    /// Its database.
+    pub database: Arc<str>,
+    /// The ids of its documents in quarantine.
+    pub quarantined: HashSet<String>,
+    /// Its changes.
+    pub input: mpsc::Receiver<LaneInput>,
+    /// Its write sets.
+    pub output: mpsc::Sender<WriteSet>,
+}
 
 /// What the router starts from.
 pub struct RouterParts {
@@ -44,6 +58,8 @@ pub struct RouterParts {
     pub memory_limit: usize,
     /// Executors at most.
     pub max_executors: usize,
+    /// Starts a lane; it ends when its input does.
+    pub start_lane: fn(LaneParts),
     /// Starts an executor.
     pub start_executor: Box<dyn FnMut() -> mpsc::Sender<Ticket> + Send>,
     /// Told when a database gets its executor.
@@ -61,7 +77,6 @@ pub struct Router {
     run: Run,
     /// Executors that have changes of a source transaction whose last change is not routed yet.
     open: BTreeSet<usize>,
-    tasks: JoinSet<()>,
 }
 
 /// A lane as the router sees it.
@@ -92,7 +107,6 @@ impl Router {
             databases: HashMap::new(),
             run: Run::default(),
             open: BTreeSet::new(),
-            tasks: JoinSet::new(),
         }
     }
 
@@ -124,11 +138,6 @@ impl Router {
             executor.send(Ticket::Watermark(through.clone())).await.map_err(|_| executor_ended())?;
         }
         Ok(())
-    }
-
-    /// No change is still to come: lanes convert what they have, executors commit what is whole, and both end.
-    pub fn finish(mut self) {
-        self.tasks.detach_all();
     }
 
     /// Tells the executors that have only earlier changes of a source transaction that it has ended: its last change may
@@ -241,14 +250,14 @@ impl Router {
         let (executor, database) = self.executor(&namespace.database);
         let lane = LaneId(self.next_lane);
         self.next_lane += 1;
-        let (input, lane_input) = mpsc::channel(LANE_DEPTH);
-        let (lane_output, output) = mpsc::channel(LANE_DEPTH);
+        let (changes, input) = mpsc::channel(LANE_DEPTH);
+        let (output, write_sets) = mpsc::channel(LANE_DEPTH);
         self.flush().await?;
-        self.send(executor, Ticket::Open { lane, output }).await?;
+        self.send(executor, Ticket::Open { lane, output: write_sets }).await?;
         let quarantined = self.parts.quarantined.iter().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
-        let handle = Handle { lane, input, executor, namespace: collection.namespace().clone() };
-        let lane = Lane::new(collection, database, quarantined.collect());
-        self.tasks.spawn(lane.run(lane_input, lane_output));
+        let quarantined = quarantined.collect();
+        let handle = Handle { lane, input: changes, executor, namespace: collection.namespace().clone() };
+        (self.parts.start_lane)(LaneParts { collection, database, quarantined, input, output });
         self.lanes.insert(id, handle.clone());
         Ok(Some(handle))
     }

@@ -1,13 +1,25 @@
-//! The order in which an executor takes what the lanes have converted.
+//! What goes into a lane, and the order in which an executor takes what comes out of it.
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::change::Change;
 use super::position::Position;
 use super::write_set::WriteSet;
 
 /// A lane, as executors and the router call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(pub u64);
+
+/// One change on its way through a lane.
+#[derive(Debug)]
+pub struct LaneInput {
+    /// The change.
+    pub change: Change,
+    /// The memory it occupies.
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// Told when the change is converted: names are taken and given back in source order by waiting for it.
+    pub converted: Option<oneshot::Sender<()>>,
+}
 
 /// What an executor does next. Tickets arrive in source order, so no lane can be overtaken.
 #[derive(Debug)]

@@ -139,7 +139,7 @@ impl<'s> Snapshot<'s> {
         let known = target.chunks(info.id).await?;
         if !known.is_empty() {
             let done = known.iter().filter(|chunk| chunk.done.is_some()).map(|chunk| chunk.documents).sum();
-            self.tools.telemetry.snapshot_progress(&info.namespace, done, 0);
+            self.tools.telemetry.snapshot_resumed(&info.namespace, done);
             return Ok(known);
         }
         let ranges = self.tools.source.plan_ranges(info, size, RANGE_BYTES).await?;

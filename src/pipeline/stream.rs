@@ -14,10 +14,11 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Collections, Session};
 use super::coordinator::Coordinator;
 use crate::error::{Error, Kind, Result, Stage};
+use crate::lane::Lane;
 use crate::model::namespace::CollectionId;
 use crate::model::position::{ClusterTime, Position};
 use crate::model::ticket::{Through, Ticket};
-use crate::router::{Router, RouterParts};
+use crate::router::{LaneParts, Router, RouterParts};
 use crate::sink::batch::BatchLimits;
 use crate::sink::checkpoint::Checkpoints;
 use crate::sink::executor::{Executor, ExecutorParts};
@@ -128,10 +129,16 @@ impl Stream<'_> {
             memory,
             memory_limit: limit,
             max_executors,
+            start_lane,
             start_executor,
             assigned,
         }
     }
+}
+
+fn start_lane(parts: LaneParts) {
+    let LaneParts { collection, database, quarantined, input, output } = parts;
+    tokio::spawn(Lane::new(collection, database, quarantined).run(input, output));
 }
 
 impl Running {
@@ -192,7 +199,6 @@ async fn read(
             break;
         }
     }
-    router.finish();
     Ok(())
 }
 
