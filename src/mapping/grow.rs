@@ -130,7 +130,9 @@ impl<O: Output> Pass<'_, '_, O> {
             Kind::Array => parent_path.last().map(|name| format!("{name}__index")),
             Kind::Object => None,
         };
-        if let (Some(wanted), Some(last)) = (renamed, columns.pop()) {
+        if let Some(wanted) = renamed
+            && let Some(last) = columns.pop()
+        {
             let taken = |name: &str| columns.iter().any(|column| column.name.as_str() == name);
             let name = identifier(&wanted, &full_path(&wanted), |name| name == "_index" || taken(name));
             columns.push(Column { name, ty: last.ty });
