@@ -55,7 +55,6 @@ impl Attempt<'_> {
         };
         let (floor, checkpoints) = session.position().await?;
         let known = session.target.known().await?;
-        session.telemetry.quarantined(u64::try_from(known.quarantined.len()).unwrap_or(u64::MAX));
         let mut collections = session.restore(known).await?;
         let snapshot = Snapshot::new(&session, &mut collections).run();
         tokio::select! {
@@ -64,6 +63,7 @@ impl Attempt<'_> {
         }
         // What the snapshot put into quarantine concerns the stream too.
         let quarantined = session.target.known().await?.quarantined;
+        session.telemetry.quarantined(u64::try_from(quarantined.len()).unwrap_or(u64::MAX));
         Stream { session: &session, floor, checkpoints, collections, quarantined, goal }.run().await
     }
 

@@ -54,8 +54,8 @@ pub struct Counts {
     pub applied: HashMap<(Arc<str>, &'static str), u64>,
     /// Anomalies by reason.
     pub anomalies: HashMap<&'static str, u64>,
-    /// Documents put into quarantine, less those released.
-    pub quarantined: i64,
+    /// True when documents went into quarantine or came out of it.
+    pub quarantine: bool,
 }
 
 impl Batch {

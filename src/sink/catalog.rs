@@ -203,6 +203,14 @@ impl CatalogWriter<'_> {
         self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &id_key]).await
     }
 
+    /// How many documents are in quarantine.
+    pub async fn quarantined(&self) -> Result<u64> {
+        let sql = "SELECT count(DISTINCT (collection, id_key)) FROM tailwater.quarantine WHERE pipeline = $1";
+        let row = self.client.query_one(sql, &[&self.pipeline()]).await;
+        let row = row.map_err(|error| fault(Stage::Sink, "counting the quarantine", &error))?;
+        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
+    }
+
     pub async fn event(&self, kind: &str, detail: &str) -> Result<()> {
         let sql = "INSERT INTO tailwater.events (pipeline, kind, detail) VALUES ($1, $2, $3)";
         let pipeline = self.pipeline();

@@ -73,10 +73,19 @@ fn field(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// One range's transaction.
+/// One range's transaction. Dropped before its end it takes its connection along, so that nobody else gets a
+/// connection with a transaction left open.
 pub struct RangeCopy<'f> {
-    client: Object,
+    client: Option<Object>,
     fence: &'f Fence,
+}
+
+impl Drop for RangeCopy<'_> {
+    fn drop(&mut self) {
+        if let Some(client) = self.client.take() {
+            drop(Object::take(client));
+        }
+    }
 }
 
 impl<'f> RangeCopy<'f> {
@@ -85,8 +94,14 @@ impl<'f> RangeCopy<'f> {
     /// # Errors
     /// When PostgreSQL fails or another daemon has taken over.
     pub async fn begin(client: Object, fence: &'f Fence) -> Result<Self> {
-        fence.begin(&client).await?;
-        Ok(Self { client, fence })
+        let copy = Self { client: Some(client), fence };
+        fence.begin(copy.client()?).await?;
+        Ok(copy)
+    }
+
+    fn client(&self) -> Result<&Object> {
+        let ended = || Error::new(Kind::Defect, Stage::Snapshot, "the range's transaction has ended");
+        self.client.as_ref().ok_or_else(ended)
     }
 
     /// Sends rows.
@@ -98,7 +113,7 @@ impl<'f> RangeCopy<'f> {
             bytes.extend_from_slice(&TRAILER);
             self.copy(&table, bytes.into()).await?;
         }
-        let catalog = CatalogWriter { client: &self.client, fence: self.fence };
+        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
         for anomaly in &rows.anomalies {
             catalog.anomaly(anomaly, None).await?;
         }
@@ -114,7 +129,7 @@ impl<'f> RangeCopy<'f> {
         let failed = |error: &tokio_postgres::Error| {
             fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), error)
         };
-        let sink = self.client.copy_in(&sql::copy(table)).await.map_err(|error| failed(&error))?;
+        let sink = self.client()?.copy_in(&sql::copy(table)).await.map_err(|error| failed(&error))?;
         let mut sink = std::pin::pin!(sink);
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -129,9 +144,8 @@ impl<'f> RangeCopy<'f> {
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn commit(self, mark: &super::chunks::Mark) -> Result<()> {
-        super::chunks::mark_done(&self.client, self.fence.pipeline(), mark).await?;
-        let done = self.client.batch_execute("COMMIT").await;
-        done.map_err(|error| fault(Stage::Snapshot, "committing a range", &error))
+        super::chunks::mark_done(self.client()?, self.fence.pipeline(), mark).await?;
+        self.end("COMMIT").await
     }
 
     /// Throws the transaction away.
@@ -139,8 +153,14 @@ impl<'f> RangeCopy<'f> {
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn rollback(self) -> Result<()> {
-        let done = self.client.batch_execute("ROLLBACK").await;
-        done.map_err(|error| fault(Stage::Snapshot, "rolling back a range", &error))
+        self.end("ROLLBACK").await
+    }
+
+    async fn end(mut self, how: &str) -> Result<()> {
+        let done = self.client()?.batch_execute(how).await;
+        done.map_err(|error| fault(Stage::Snapshot, "ending a range", &error))?;
+        self.client = None; // back to the pool
+        Ok(())
     }
 }
 

@@ -85,7 +85,11 @@ impl Executor {
             let ticket = match self.tickets.try_recv() {
                 Ok(ticket) => Some(ticket),
                 Err(_) if self.batch.at_boundary => return Ok(()),
-                Err(TryRecvError::Empty) => self.tickets.recv().await,
+                Err(TryRecvError::Empty) => {
+                    // Whoever waits for changes holds no memory: the next change may need all there is.
+                    self.write_batch().await?;
+                    self.tickets.recv().await
+                }
                 Err(TryRecvError::Disconnected) => None,
             };
             let Some(ticket) = ticket else { return Ok(()) };
@@ -147,6 +151,7 @@ impl Executor {
             Step::Release { collection, id_key } => {
                 self.write_batch().await?;
                 self.catalog().release(collection, &id_key).await?;
+                self.batch.counts.quarantine = true;
             }
         }
         Ok(())
@@ -178,6 +183,7 @@ impl Executor {
         }
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {
             self.catalog().quarantine(&document, Some(position.token())).await?;
+            self.batch.counts.quarantine = true;
         }
         self.batch.written();
         Ok(())
@@ -200,6 +206,9 @@ impl Executor {
         let done = self.parts.client.batch_execute("COMMIT").await;
         done.map_err(|error| fault(Stage::Sink, "committing", &error))?;
         self.open = false;
+        if self.batch.counts.quarantine {
+            self.parts.telemetry.quarantined(self.catalog().quarantined().await?);
+        }
         self.committed();
         Ok(())
     }

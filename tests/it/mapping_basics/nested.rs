@@ -33,7 +33,11 @@ async fn documents_become_the_tables_of_the_contract() {
         "student_phone",
     ];
     assert_eq!(case.tables().await, tables);
-    assert_eq!(case.columns("student").await, ["_id integer", "matrix jsonb", "name text", "tags jsonb"]);
+    // An empty array decides no form, but it is kept (ADR 0007).
+    assert_eq!(
+        case.columns("student").await,
+        ["_id integer", "empty jsonb", "matrix jsonb", "name text", "tags jsonb"]
+    );
     assert_eq!(case.columns("student_phone").await, ["personal text", "student__id integer", "work text"]);
     assert_eq!(
         case.columns("student_address").await,

@@ -68,6 +68,6 @@ async fn a_document_whose_id_does_not_fit_is_in_quarantine() {
     let held =
         "SELECT count(DISTINCT document_id), bool_and(length(raw) > 10 AND reason <> '') FROM tailwater.quarantine";
     assert_eq!(case.lines(held).await, ["3 | t"]);
-    let status = daemon.until_status("three in quarantine", |s| s["quarantined"].as_u64() >= Some(3)).await;
-    assert_eq!(status["state"], "streaming", "{status}");
+    let streaming = |s: &serde_json::Value| s["quarantined"].as_u64() == Some(3) && s["state"] == "streaming";
+    daemon.until_status("three in quarantine while it streams", streaming).await;
 }
