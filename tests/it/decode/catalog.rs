@@ -173,9 +173,11 @@ fn find<'a>(table: &'a mut Table, name: &TableName) -> Option<&'a mut Table> {
 }
 
 fn add_column(root: &mut Table, row: &PathRow, actual: &Actual) -> Result<(), String> {
-    let (Some(name), Some(column_type)) = (&row.column, &row.column_type) else {
+    let (Some(name), Some(column_type)) = (&row.column, row.column_type.as_deref()) else {
         return Err("a column row without column_name or column_type".into());
     };
+    // PostgreSQL has two names for it, and the contract uses both.
+    let column_type = if column_type == "timestamptz" { "timestamp with time zone" } else { column_type };
     let table = find(root, &row.table).ok_or(format!("table {:?} is in no table row", row.table))?;
     let at = row.path.strip_prefix(table.path.as_slice()).ok_or(format!("is not below table {:?}", row.table))?;
     match actual.columns.get(&row.table).and_then(|columns| columns.get(name)) {
@@ -190,7 +192,7 @@ fn add_column(root: &mut Table, row: &PathRow, actual: &Actual) -> Result<(), St
     let column = Column {
         name: name.clone(),
         at: at.to_vec(),
-        column_type: column_type.clone(),
+        column_type: column_type.to_owned(),
         bson_types: row.bson_types.clone(),
         binary_subtype: row.binary_subtype.and_then(|n| u8::try_from(n).ok()),
     };

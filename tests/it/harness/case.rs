@@ -1,5 +1,6 @@
 //! One test: a pipeline name, MongoDB databases and a PostgreSQL database that no other test touches.
 
+use std::cell::Cell;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -150,6 +151,12 @@ impl Case {
             },
         )
         .await;
+    }
+
+    /// Ends a wait early that would be in vain.
+    fn expect_no_daemon_has_given_up(&self) {
+        let logs = self.logs();
+        assert!(!logs.contains("\ntailwater: error:"), "a daemon has ended with an error\n{logs}");
     }
 
     /// Waits until everything has arrived and compares all of it.

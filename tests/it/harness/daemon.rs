@@ -153,7 +153,7 @@ impl Daemon {
 
 /// The last lines of a log.
 pub fn tail(log: &Path) -> String {
-    const LINES: usize = 25;
+    const LINES: usize = 12;
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     let from = lines.len().saturating_sub(LINES);

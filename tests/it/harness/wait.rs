@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 const POLL: Duration = Duration::from_millis(10);
 
 /// Long enough for a loaded machine; a test that fails takes this long, one that passes does not.
-pub const LONG: Duration = Duration::from_secs(90);
+pub const LONG: Duration = Duration::from_secs(60);
 
 /// Polls until `check` returns something, or panics after `deadline` with what was awaited and `state`.
 pub async fn until<T, F, Fut>(what: impl Display, deadline: Duration, state: impl Fn() -> String, mut check: F) -> T
