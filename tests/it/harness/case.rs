@@ -138,12 +138,14 @@ impl Case {
     async fn arrived(&self, database: &str, n: i32, deadline: Duration) {
         let query = format!("SELECT 1 FROM {}.{} WHERE _id = {n}", quote(database), quote(SENTINEL));
         let what = format!("sentinel {n} of {database} in PostgreSQL");
-        wait::until(
-            what,
-            deadline,
-            || self.logs(),
-            || async {
-                match self.postgres.simple_query(&query).await {
+        let polls = Cell::new(0);
+        let state = || self.logs();
+        wait::until(what, deadline, state, || async {
+            polls.set(polls.get() + 1);
+            if polls.get() % 50 == 0 {
+                self.expect_no_daemon_has_given_up();
+            }
+            match self.postgres.simple_query(&query).await {
                     Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
                     // The table is not there yet, or the server is not.
                     Err(_) => None,
