@@ -17,6 +17,8 @@ mod decode;
 mod harness;
 mod workload;
 
+mod kill;
 mod mapping_basics;
 mod oracle;
+mod restarts;
 mod workload_works;

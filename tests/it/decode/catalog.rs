@@ -182,13 +182,9 @@ fn add_column(root: &mut Table, row: &PathRow, actual: &Actual) -> Result<(), St
     let at = row.path.strip_prefix(table.path.as_slice()).ok_or(format!("is not below table {:?}", row.table))?;
     match actual.columns.get(&row.table).and_then(|columns| columns.get(name)) {
         None => return Err(format!("column {name:?} of {:?} does not exist", row.table)),
-        // `timestamptz` is PostgreSQL's own short name, and the one in the contract's table.
-        Some(have) if have != column_type && !(have == "timestamp with time zone" && column_type == "timestamptz") => {
-            return Err(format!("column {name:?} is {have}, not {column_type}"));
-        }
+        Some(have) if have != column_type => return Err(format!("column {name:?} is {have}, not {column_type}")),
         Some(_) => {}
     }
-    let column_type = actual.columns.get(&row.table).and_then(|columns| columns.get(name)).unwrap_or(column_type);
     let column = Column {
         name: name.clone(),
         at: at.to_vec(),

@@ -146,12 +146,11 @@ impl Case {
                 self.expect_no_daemon_has_given_up();
             }
             match self.postgres.simple_query(&query).await {
-                    Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
-                    // The table is not there yet, or the server is not.
-                    Err(_) => None,
-                }
-            },
-        )
+                Ok(answer) => answer.iter().any(|m| matches!(m, SimpleQueryMessage::Row(_))).then_some(()),
+                // The table is not there yet, or the server is not.
+                Err(_) => None,
+            }
+        })
         .await;
     }
 
