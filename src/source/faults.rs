@@ -150,6 +150,7 @@ pub(super) fn server_code(error: &DriverError) -> Option<i32> {
 pub(super) fn plain(text: &str) -> String {
     const LONGEST: usize = 240;
     let unquoted = text.split(['{', '"', '\n']).next().unwrap_or_default();
+    let unquoted = unquoted.rsplit(":: caused by :: ").next().unwrap_or_default();
     let end = unquoted.char_indices().nth(LONGEST).map_or(unquoted.len(), |(at, _)| at);
     unquoted.get(..end).unwrap_or_default().trim_end_matches([' ', ':', ',', '.', '(']).to_owned()
 }
@@ -181,6 +182,10 @@ fn read(error: &DriverError) -> Reading {
 
 fn by_code(code: i32, name: &str, message: &str, retry: bool) -> Reading {
     let text = format!("{} (MongoDB error {code} {name})", plain(message));
+    // A server with logins asked by a client without one also answers 13, and no role would help.
+    if code == UNAUTHORIZED && message.contains("requires authentication") {
+        return (Kind::Credentials, text, Some("give user and password in the source URI".into()));
+    }
     match RULES.iter().find(|rule| rule.code == code) {
         Some(rule) => (rule.kind, text, rule.remedy.map(str::to_owned)),
         None if retry => (Kind::Interrupted, text, None),
