@@ -18,6 +18,7 @@ mod options;
 mod probe;
 mod public_form;
 mod ranges;
+mod replies;
 mod reply;
 mod scan;
 mod stream;
@@ -28,10 +29,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, doc};
-use futures_util::StreamExt as _;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, SelectionCriteria};
-use mongodb::raw_batch_cursor::RawBatchCursor;
 
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
 pub use options::{ReadPreference, Secret, SourceOptions, UnknownChoice, UpdateForm};
@@ -42,16 +41,14 @@ pub use stream::{ChangeStream, StreamBatch};
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::ClusterTime;
-use faults::{Site, classify, overdue};
+use faults::{Site, classify};
+use replies::{Answer, Replies, in_time};
 use reply::Reply;
 
 /// How long to look for a server that fits; an operator waits for it when the address is wrong. The URI can change it.
 const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// How long to wait for a TCP connection. The URI can change it.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long to wait for an answer. The driver's monitor notices a dead server within about 20 s; this is for a server
-/// that answers its monitor and not us, so it may be longer than any honest answer takes.
-const ANSWER: Duration = Duration::from_secs(120);
 /// Connections per server: one for the stream, one for each snapshot reader, some for the rest. The driver's 10 would
 /// make 16 parallel readers wait for each other.
 const POOL: u32 = 64;
@@ -110,12 +107,7 @@ impl Source {
     }
 
     /// The same, with the server's refusal left to the caller.
-    async fn try_command(
-        &self,
-        database: &str,
-        command: bson::Document,
-        site: Site<'_>,
-    ) -> Result<mongodb::error::Result<bson::Document>> {
+    async fn try_command(&self, database: &str, command: bson::Document, site: Site<'_>) -> Answer<bson::Document> {
         let database = self.inner.client.database(database);
         let reply = in_time(database.run_command(command).into_future(), site).await?;
         if let Some(Ok(time)) = reply.as_ref().ok().map(|reply| reply.get_timestamp("operationTime")) {
@@ -132,7 +124,7 @@ impl Source {
         on: SelectionCriteria,
         wait: Option<Duration>,
         site: Site<'_>,
-    ) -> Result<mongodb::error::Result<(Replies, Reply)>> {
+    ) -> Answer<(Replies, Reply)> {
         let database = self.inner.client.database(database);
         let action = database.run_raw_cursor_command(command).selection_criteria(on);
         let action = match wait {
@@ -143,7 +135,7 @@ impl Source {
             Ok(cursor) => cursor,
             Err(error) => return Ok(Err(error)),
         };
-        let mut replies = Replies { cursor, source: self.clone() };
+        let mut replies = Replies::new(cursor, self.clone());
         match replies.try_next(site).await? {
             Ok(Some(first)) => Ok(Ok((replies, first))),
             Ok(None) => Err(Error::new(Kind::Defect, site.stage, "a new cursor has no first reply")),
@@ -161,42 +153,6 @@ impl Source {
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         ClusterTime { seconds: half(packed >> 32), ordinal: half(packed) }
     }
-}
-
-/// The replies of one server cursor. Dropping it closes the cursor on the server.
-struct Replies {
-    cursor: RawBatchCursor,
-    source: Source,
-}
-
-impl Replies {
-    /// The next reply; `None` when the server has closed the cursor after its last.
-    async fn next(&mut self, site: Site<'_>) -> Result<Option<Reply>> {
-        self.try_next(site).await?.map_err(|error| classify(&error, site))
-    }
-
-    /// The same, with the server's refusal left to the caller.
-    async fn try_next(&mut self, site: Site<'_>) -> Result<mongodb::error::Result<Option<Reply>>> {
-        let reply = match in_time(self.cursor.next(), site).await? {
-            None => return Ok(Ok(None)),
-            Some(Err(error)) => return Ok(Err(error)),
-            Some(Ok(batch)) => Reply::new(batch),
-        };
-        if let Some(time) = reply.operation_time().map_err(|error| faults::malformed(error, site))? {
-            self.source.observe(time);
-        }
-        Ok(Ok(Some(reply)))
-    }
-}
-
-impl std::fmt::Debug for Replies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replies").finish_non_exhaustive()
-    }
-}
-
-async fn in_time<T>(answer: impl Future<Output = T>, site: Site<'_>) -> Result<T> {
-    tokio::time::timeout(ANSWER, answer).await.map_err(|_| overdue(site, ANSWER.as_secs()))
 }
 
 /// Reads the URI. The driver's message may quote any part of a malformed URI, the password too: it is shown only when

@@ -12,11 +12,12 @@ use std::collections::VecDeque;
 
 use bson::{RawDocumentBuf, rawdoc};
 
+use super::Source;
 use super::catalog::{CollectionInfo, uuid_value};
 use super::faults::{COLLECTION_UUID_MISMATCH, Site, classify, malformed, server_code};
 use super::ranges::IdRange;
+use super::replies::Replies;
 use super::reply::Reply;
-use super::{Replies, Source};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::Doc;
 use crate::model::namespace::Namespace;
