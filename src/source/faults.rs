@@ -107,6 +107,7 @@ const RULES: &[Rule] = &[
     rule(237, Kind::Interrupted),   // CursorKilled
     rule(239, Kind::Interrupted),   // SnapshotTooOld
     rule(246, Kind::Interrupted),   // SnapshotUnavailable
+    rule(272, Kind::Interrupted),   // MigrationConflict: a later time will do
     rule(279, Kind::Interrupted),   // ClientDisconnect
     rule(11601, Kind::Interrupted), // Interrupted, by killOp
     rule(13388, Kind::Interrupted), // StaleConfig

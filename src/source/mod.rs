@@ -24,6 +24,7 @@ mod scan;
 mod stream;
 mod writer;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -54,12 +55,11 @@ const CONNECT: Duration = Duration::from_secs(5);
 const POOL: u32 = 64;
 
 /// A connected source. Cloning is cheap; clones share connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     client: Client,
     /// `host:port` of the seeds, for messages.
@@ -68,6 +68,15 @@ struct Inner {
     updates: UpdateForm,
     /// The newest operation time that any reply showed; see [`Source::operation_time`].
     newest: AtomicU64,
+}
+
+/// How the batches after the first are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct More {
+    /// How long the server waits for something new.
+    wait: Option<Duration>,
+    /// The most documents in a batch; a batch always ends at 16 MiB.
+    documents: Option<u32>,
 }
 
 impl Source {
@@ -122,14 +131,15 @@ impl Source {
         database: &str,
         command: RawDocumentBuf,
         on: SelectionCriteria,
-        wait: Option<Duration>,
+        more: More,
         site: Site<'_>,
     ) -> Answer<(Replies, Reply)> {
         let database = self.inner.client.database(database);
         let action = database.run_raw_cursor_command(command).selection_criteria(on);
-        let action = match wait {
-            Some(wait) => action.max_time(wait),
-            None => action,
+        let action = match (more.wait, more.documents) {
+            (Some(wait), _) => action.max_time(wait),
+            (None, Some(documents)) => action.batch_size(documents),
+            (None, None) => action,
         };
         let cursor = match in_time(action.batch(), site).await? {
             Ok(cursor) => cursor,
@@ -152,6 +162,12 @@ impl Source {
         let packed = self.inner.newest.load(Ordering::Acquire);
         let half = |bits: u64| u32::try_from(bits & u64::from(u32::MAX)).unwrap_or(u32::MAX);
         ClusterTime { seconds: half(packed >> 32), ordinal: half(packed) }
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("hosts", &self.inner.hosts).finish_non_exhaustive()
     }
 }
 

@@ -13,7 +13,7 @@ use super::diagnose::MAKE_A_SET;
 use super::faults::{Site, classify};
 use super::options::UpdateForm;
 use super::stream::{Shape, command};
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Class, Error, Kind, Result, Stage};
 
 /// The oldest version with `showExpandedEvents`, without which renames and drops lack the UUIDs that say what is gone.
@@ -115,7 +115,7 @@ impl Source {
         let site = self.site(Stage::Source, "open the cluster-wide change stream");
         let mut refusal = None;
         for shape in shapes(self.inner.updates, sharded) {
-            match self.open("admin", command(shape, None)?, primary(), None, site).await? {
+            match self.open("admin", command(shape, None)?, primary(), More::default(), site).await? {
                 Ok(_) => {
                     report(shape, sharded, self.inner.updates);
                     return Ok(shape);

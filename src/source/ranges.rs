@@ -9,7 +9,7 @@ use bson::{RawDocumentBuf, rawdoc};
 use super::catalog::{CollectionInfo, CollectionKind, CollectionSize, raw, uuid_value};
 use super::faults::{Site, classify, malformed};
 use super::scan::snapshot_concern;
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Result, Stage};
 use crate::model::bson::{Doc, Document, Malformed, Value};
 use crate::model::position::ClusterTime;
@@ -95,7 +95,7 @@ impl Source {
 
     /// Every document that a command yields; only for what is known to be small.
     async fn all(&self, database: &str, command: RawDocumentBuf, site: Site<'_>) -> Result<Vec<Document>> {
-        let opened = self.open(database, command, primary(), None, site).await?;
+        let opened = self.open(database, command, primary(), More::default(), site).await?;
         let (mut replies, first) = opened.map_err(|error| classify(&error, site))?;
         let mut documents = Vec::new();
         let mut next = Some(first);

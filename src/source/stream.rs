@@ -23,7 +23,7 @@ use super::lookahead::Lookahead;
 use super::probe::{Probe, Topology};
 use super::replies::{Ahead, Answer, Replies};
 use super::reply::Reply;
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::{Doc, Malformed};
 use crate::model::change::Change;
@@ -119,7 +119,8 @@ impl Source {
     }
 
     async fn open_cursor(&self, shape: Shape, from: Option<&Position>, site: Site<'_>) -> Answer<(Replies, Reply)> {
-        self.open("admin", command(shape, from)?, primary(), Some(IDLE_ANSWER), site).await
+        self.open("admin", command(shape, from)?, primary(), More { wait: Some(IDLE_ANSWER), documents: None }, site)
+            .await
     }
 }
 
@@ -229,10 +230,9 @@ impl ChangeStream {
         if let Some(watermark) = &watermark {
             self.position = watermark.clone();
         }
-        let server_time = match reply.operation_time().map_err(malformed)? {
-            Some(time) => time,
-            None => self.source.newest(),
-        };
+        // A mongos may report less than what its stream has passed already.
+        let reported = reply.operation_time().map_err(malformed)?.unwrap_or_default();
+        let server_time = reported.max(self.position.cluster_time());
         let caught_up = complete && (empty || self.position.cluster_time() >= server_time);
         Ok(StreamBatch { changes, watermark, server_time, caught_up })
     }
