@@ -160,7 +160,9 @@ fn report(shape: Shape, sharded: bool, wanted: UpdateForm) {
     if !shape.raw && wanted == UpdateForm::Auto {
         warn!("the source refuses showRawUpdateDescription: updates come in the public form");
     }
-    if !shape.migration_events && !sharded {
+    if sharded {
+        warn!("the source is a sharded cluster: a transaction over several shards becomes visible shard by shard");
+    } else if !shape.migration_events {
         warn!("the source refuses showMigrationEvents: rows copied by convertToCapped will not be seen");
     }
     if !shape.split {
