@@ -212,6 +212,15 @@ fn network(text: &str) -> Reading {
     (Kind::Unavailable, plain(text), None)
 }
 
+/// A server that wants TLS and a client that does not, or the reverse, only see each other hang up.
+fn tls_hint(text: &str) -> Option<String> {
+    if text.contains("tls handshake") {
+        return Some("if the server does not use TLS, remove tls=true from the source URI".into());
+    }
+    let hung_up = ["end of file", "reset by peer"].iter().any(|sign| text.contains(sign));
+    hung_up.then(|| "if the server was never reached, it may want TLS: add tls=true to the source URI".into())
+}
+
 /// The driver describes every server with its last error; the first of those is the cause.
 fn selection(message: &str) -> Reading {
     let causes = message.split("Error: ").skip(1).map(|part| {
@@ -219,7 +228,10 @@ fn selection(message: &str) -> Reading {
         part.split([',', '}']).next().unwrap_or_default().trim()
     });
     match causes.clone().find(|cause| cause.contains("certificate")).or_else(|| causes.clone().next()) {
-        Some(cause) => network(cause),
+        Some(cause) => {
+            let (kind, text, remedy) = network(cause);
+            (kind, text, remedy.or_else(|| tls_hint(cause)))
+        }
         None => (Kind::Unavailable, "no server that fits: no primary, or none of the hosts is in the set".into(), None),
     }
 }
