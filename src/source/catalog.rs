@@ -8,7 +8,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::faults::{NAMESPACE_NOT_FOUND, UNAUTHORIZED, classify, malformed, server_code};
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::{Doc, Malformed, Value};
 use crate::model::namespace::{CollectionId, Namespace};
@@ -175,7 +175,7 @@ impl Source {
         let doing = format!("list the collections of {database}");
         let site = self.site(Stage::Source, &doing);
         let command = bson::rawdoc! { "listCollections": 1, "cursor": {} };
-        let opened = self.open(database, command, primary(), None, site).await?;
+        let opened = self.open(database, command, primary(), More::default(), site).await?;
         let (mut replies, first) = opened.map_err(|error| classify(&error, site))?;
         let mut list = Vec::new();
         let mut next = Some(first);

@@ -23,7 +23,7 @@ pub(super) async fn explain(settings: &ClientOptions, error: Error) -> Error {
     for host in &settings.hosts {
         let Some(hello) = ask(settings, host).await else { continue };
         if let Some(found) = judge(&hello, settings.repl_set_name.as_deref(), host) {
-            return found.caused_by(error);
+            return found;
         }
     }
     error

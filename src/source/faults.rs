@@ -107,6 +107,7 @@ const RULES: &[Rule] = &[
     rule(237, Kind::Interrupted),   // CursorKilled
     rule(239, Kind::Interrupted),   // SnapshotTooOld
     rule(246, Kind::Interrupted),   // SnapshotUnavailable
+    rule(272, Kind::Interrupted),   // MigrationConflict: a later time will do
     rule(279, Kind::Interrupted),   // ClientDisconnect
     rule(11601, Kind::Interrupted), // Interrupted, by killOp
     rule(13388, Kind::Interrupted), // StaleConfig
@@ -150,6 +151,7 @@ pub(super) fn server_code(error: &DriverError) -> Option<i32> {
 pub(super) fn plain(text: &str) -> String {
     const LONGEST: usize = 240;
     let unquoted = text.split(['{', '"', '\n']).next().unwrap_or_default();
+    let unquoted = unquoted.rsplit(":: caused by :: ").next().unwrap_or_default();
     let end = unquoted.char_indices().nth(LONGEST).map_or(unquoted.len(), |(at, _)| at);
     unquoted.get(..end).unwrap_or_default().trim_end_matches([' ', ':', ',', '.', '(']).to_owned()
 }
@@ -181,6 +183,10 @@ fn read(error: &DriverError) -> Reading {
 
 fn by_code(code: i32, name: &str, message: &str, retry: bool) -> Reading {
     let text = format!("{} (MongoDB error {code} {name})", plain(message));
+    // A server with logins asked by a client without one also answers 13, and no role would help.
+    if code == UNAUTHORIZED && message.contains("requires authentication") {
+        return (Kind::Credentials, text, Some("give user and password in the source URI".into()));
+    }
     match RULES.iter().find(|rule| rule.code == code) {
         Some(rule) => (rule.kind, text, rule.remedy.map(str::to_owned)),
         None if retry => (Kind::Interrupted, text, None),
@@ -206,6 +212,15 @@ fn network(text: &str) -> Reading {
     (Kind::Unavailable, plain(text), None)
 }
 
+/// A server that wants TLS and a client that does not, or the reverse, only see each other hang up.
+fn tls_hint(text: &str) -> Option<String> {
+    if text.contains("tls handshake") {
+        return Some("if the server does not use TLS, remove tls=true from the source URI".into());
+    }
+    let hung_up = ["end of file", "reset by peer"].iter().any(|sign| text.contains(sign));
+    hung_up.then(|| "if the server was never reached, it may want TLS: add tls=true to the source URI".into())
+}
+
 /// The driver describes every server with its last error; the first of those is the cause.
 fn selection(message: &str) -> Reading {
     let causes = message.split("Error: ").skip(1).map(|part| {
@@ -213,7 +228,10 @@ fn selection(message: &str) -> Reading {
         part.split([',', '}']).next().unwrap_or_default().trim()
     });
     match causes.clone().find(|cause| cause.contains("certificate")).or_else(|| causes.clone().next()) {
-        Some(cause) => network(cause),
+        Some(cause) => {
+            let (kind, text, remedy) = network(cause);
+            (kind, text, remedy.or_else(|| tls_hint(cause)))
+        }
         None => (Kind::Unavailable, "no server that fits: no primary, or none of the hosts is in the set".into(), None),
     }
 }

@@ -4,8 +4,10 @@
 //! is the last of its transaction (8.2 has no such mark), only what comes after it does: so the newest event of a
 //! transaction is held back until another cluster time, or the proof that nothing more of this time can come.
 //!
-//! All events of a transaction share one cluster time, and on one replica set no other event has it. On a sharded cluster
-//! two transactions may share it and interleave; they are then one group, which is coarser and never wrong.
+//! All events of a transaction on one replica set share one cluster time, and no other event has it. On a sharded cluster
+//! two of them may share it and interleave; they are then one group, which is coarser and never wrong. A transaction over
+//! several shards is committed by each at a cluster time of its own, with other events in between, and nothing in the
+//! stream says how many shards there are (measured on 8.2): it is a group per shard, which the probe warns of.
 
 use crate::model::change::Change;
 use crate::model::position::ClusterTime;

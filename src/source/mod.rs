@@ -18,20 +18,20 @@ pub mod options;
 mod probe;
 mod public_form;
 mod ranges;
+mod replies;
 mod reply;
 mod scan;
 mod stream;
 mod writer;
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bson::{RawDocumentBuf, doc};
-use futures_util::StreamExt as _;
 use mongodb::Client;
 use mongodb::options::{ClientOptions, SelectionCriteria};
-use mongodb::raw_batch_cursor::RawBatchCursor;
 
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
 pub use options::{ReadPreference, SourceOptions, UpdateForm};
@@ -42,27 +42,24 @@ pub use stream::{ChangeStream, StreamBatch};
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::ClusterTime;
-use faults::{Site, classify, overdue};
+use faults::{Site, classify};
+use replies::{Answer, Replies, in_time};
 use reply::Reply;
 
 /// How long to look for a server that fits; an operator waits for it when the address is wrong. The URI can change it.
 const SERVER_SELECTION: Duration = Duration::from_secs(5);
 /// How long to wait for a TCP connection. The URI can change it.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long to wait for an answer. The driver's monitor notices a dead server within about 20 s; this is for a server
-/// that answers its monitor and not us, so it may be longer than any honest answer takes.
-const ANSWER: Duration = Duration::from_secs(120);
 /// Connections per server: one for the stream, one for each snapshot reader, some for the rest. The driver's 10 would
 /// make 16 parallel readers wait for each other.
 const POOL: u32 = 64;
 
 /// A connected source. Cloning is cheap; clones share connections.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Source {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     client: Client,
     /// `host:port` of the seeds, for messages.
@@ -71,6 +68,15 @@ struct Inner {
     updates: UpdateForm,
     /// The newest operation time that any reply showed; see [`Source::operation_time`].
     newest: AtomicU64,
+}
+
+/// How the batches after the first are asked for.
+#[derive(Debug, Clone, Copy, Default)]
+struct More {
+    /// How long the server waits for something new.
+    wait: Option<Duration>,
+    /// The most documents in a batch; a batch always ends at 16 MiB.
+    documents: Option<u32>,
 }
 
 impl Source {
@@ -110,12 +116,7 @@ impl Source {
     }
 
     /// The same, with the server's refusal left to the caller.
-    async fn try_command(
-        &self,
-        database: &str,
-        command: bson::Document,
-        site: Site<'_>,
-    ) -> Result<mongodb::error::Result<bson::Document>> {
+    async fn try_command(&self, database: &str, command: bson::Document, site: Site<'_>) -> Answer<bson::Document> {
         let database = self.inner.client.database(database);
         let reply = in_time(database.run_command(command).into_future(), site).await?;
         if let Some(Ok(time)) = reply.as_ref().ok().map(|reply| reply.get_timestamp("operationTime")) {
@@ -130,20 +131,21 @@ impl Source {
         database: &str,
         command: RawDocumentBuf,
         on: SelectionCriteria,
-        wait: Option<Duration>,
+        more: More,
         site: Site<'_>,
-    ) -> Result<mongodb::error::Result<(Replies, Reply)>> {
+    ) -> Answer<(Replies, Reply)> {
         let database = self.inner.client.database(database);
         let action = database.run_raw_cursor_command(command).selection_criteria(on);
-        let action = match wait {
-            Some(wait) => action.max_time(wait),
-            None => action,
+        let action = match (more.wait, more.documents) {
+            (Some(wait), _) => action.max_time(wait),
+            (None, Some(documents)) => action.batch_size(documents),
+            (None, None) => action,
         };
         let cursor = match in_time(action.batch(), site).await? {
             Ok(cursor) => cursor,
             Err(error) => return Ok(Err(error)),
         };
-        let mut replies = Replies { cursor, source: self.clone() };
+        let mut replies = Replies::new(cursor, self.clone());
         match replies.try_next(site).await? {
             Ok(Some(first)) => Ok(Ok((replies, first))),
             Ok(None) => Err(Error::new(Kind::Defect, site.stage, "a new cursor has no first reply")),
@@ -163,40 +165,10 @@ impl Source {
     }
 }
 
-/// The replies of one server cursor. Dropping it closes the cursor on the server.
-struct Replies {
-    cursor: RawBatchCursor,
-    source: Source,
-}
-
-impl Replies {
-    /// The next reply; `None` when the server has closed the cursor after its last.
-    async fn next(&mut self, site: Site<'_>) -> Result<Option<Reply>> {
-        self.try_next(site).await?.map_err(|error| classify(&error, site))
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("hosts", &self.inner.hosts).finish_non_exhaustive()
     }
-
-    /// The same, with the server's refusal left to the caller.
-    async fn try_next(&mut self, site: Site<'_>) -> Result<mongodb::error::Result<Option<Reply>>> {
-        let reply = match in_time(self.cursor.next(), site).await? {
-            None => return Ok(Ok(None)),
-            Some(Err(error)) => return Ok(Err(error)),
-            Some(Ok(batch)) => Reply::new(batch),
-        };
-        if let Some(time) = reply.operation_time().map_err(|error| faults::malformed(error, site))? {
-            self.source.observe(time);
-        }
-        Ok(Ok(Some(reply)))
-    }
-}
-
-impl std::fmt::Debug for Replies {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replies").finish_non_exhaustive()
-    }
-}
-
-async fn in_time<T>(answer: impl Future<Output = T>, site: Site<'_>) -> Result<T> {
-    tokio::time::timeout(ANSWER, answer).await.map_err(|_| overdue(site, ANSWER.as_secs()))
 }
 
 /// Reads the URI. The driver's message may quote any part of a malformed URI, the password too: it is shown only when

@@ -13,7 +13,7 @@ use super::diagnose::MAKE_A_SET;
 use super::faults::{Site, classify};
 use super::options::UpdateForm;
 use super::stream::{Shape, command};
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Class, Error, Kind, Result, Stage};
 
 /// The oldest version with `showExpandedEvents`, without which renames and drops lack the UUIDs that say what is gone.
@@ -115,7 +115,7 @@ impl Source {
         let site = self.site(Stage::Source, "open the cluster-wide change stream");
         let mut refusal = None;
         for shape in shapes(self.inner.updates, sharded) {
-            match self.open("admin", command(shape, None)?, primary(), None, site).await? {
+            match self.open("admin", command(shape, None)?, primary(), More::default(), site).await? {
                 Ok(_) => {
                     report(shape, sharded, self.inner.updates);
                     return Ok(shape);
@@ -160,7 +160,9 @@ fn report(shape: Shape, sharded: bool, wanted: UpdateForm) {
     if !shape.raw && wanted == UpdateForm::Auto {
         warn!("the source refuses showRawUpdateDescription: updates come in the public form");
     }
-    if !shape.migration_events && !sharded {
+    if sharded {
+        warn!("the source is a sharded cluster: a transaction over several shards becomes visible shard by shard");
+    } else if !shape.migration_events {
         warn!("the source refuses showMigrationEvents: rows copied by convertToCapped will not be seen");
     }
     if !shape.split {

@@ -9,7 +9,7 @@ use bson::{RawDocumentBuf, rawdoc};
 use super::catalog::{CollectionInfo, CollectionKind, CollectionSize, raw, uuid_value};
 use super::faults::{Site, classify, malformed};
 use super::scan::snapshot_concern;
-use super::{Source, primary};
+use super::{More, Source, primary};
 use crate::error::{Result, Stage};
 use crate::model::bson::{Doc, Document, Malformed, Value};
 use crate::model::position::ClusterTime;
@@ -18,6 +18,8 @@ use crate::model::position::ClusterTime;
 const MOST_RANGES: u64 = 4096;
 /// Documents sampled per range: with one, the largest of many ranges is several times the mean; with ten, less than twice.
 const SAMPLES_PER_RANGE: u64 = 10;
+/// The most documents sampled: each is a random read, on a cold disk some 10 ms.
+const MOST_SAMPLES: u64 = 8192;
 /// The server walks the whole collection for a sample of 5 % and more; this stays below.
 const SMALLEST_SHARE: u64 = 25;
 /// Longer `_id`s are no split points: each is kept in the checkpoint, and an `_id` may have megabytes.
@@ -44,7 +46,7 @@ impl Source {
         target_bytes: u64,
     ) -> Result<Vec<IdRange>> {
         let wanted = size.bytes.div_ceil(target_bytes.max(1)).min(MOST_RANGES);
-        let samples = wanted.saturating_mul(SAMPLES_PER_RANGE).min(size.documents / SMALLEST_SHARE);
+        let samples = (wanted * SAMPLES_PER_RANGE).min(MOST_SAMPLES).min(size.documents / SMALLEST_SHARE);
         if wanted < 2 || samples < 2 || !collection.id_index || collection.kind != CollectionKind::Collection {
             return Ok(vec![IdRange::default()]);
         }
@@ -95,7 +97,7 @@ impl Source {
 
     /// Every document that a command yields; only for what is known to be small.
     async fn all(&self, database: &str, command: RawDocumentBuf, site: Site<'_>) -> Result<Vec<Document>> {
-        let opened = self.open(database, command, primary(), None, site).await?;
+        let opened = self.open(database, command, primary(), More::default(), site).await?;
         let (mut replies, first) = opened.map_err(|error| classify(&error, site))?;
         let mut documents = Vec::new();
         let mut next = Some(first);

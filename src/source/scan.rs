@@ -15,16 +15,17 @@ use bson::{RawDocumentBuf, rawdoc};
 use super::catalog::{CollectionInfo, uuid_value};
 use super::faults::{COLLECTION_UUID_MISMATCH, Site, classify, malformed, server_code};
 use super::ranges::IdRange;
+use super::replies::Replies;
 use super::reply::Reply;
-use super::{Replies, Source};
+use super::{More, Source};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::Doc;
 use crate::model::namespace::Namespace;
 use crate::model::position::ClusterTime;
 
 /// Documents per batch. The server also ends a batch at 16 MiB, so this bounds the memory for small documents, where the
-/// rows that they become weigh more than the BSON.
-const BATCH: i32 = 1000;
+/// rows that they become weigh more than the BSON; with less, a distant server would be waited for most of the time.
+const BATCH: u32 = 4000;
 /// How often a name is looked up again while somebody renames the collection.
 const RENAMES: usize = 5;
 
@@ -90,7 +91,7 @@ impl Source {
                 find.append(name, value);
             }
             let on = self.inner.snapshot_reads.clone();
-            match self.open(&namespace.database, find, on, None, site).await? {
+            match self.open(&namespace.database, find, on, More { wait: None, documents: Some(BATCH) }, site).await? {
                 Ok((replies, first)) => return Ok((namespace, replies, first)),
                 Err(error) if server_code(&error) == Some(COLLECTION_UUID_MISMATCH) => {
                     let reply = error.server_response().map(|reply| reply.get_str("actualCollection"));
@@ -182,7 +183,7 @@ fn commands(collection: &CollectionInfo, range: &IdRange, at: ClusterTime) -> Re
     }
     let mut commands: VecDeque<RawDocumentBuf> = [Some(body), last].into_iter().flatten().collect();
     for command in &mut commands {
-        command.append(bson::cstr!("batchSize"), BATCH);
+        command.append(bson::cstr!("batchSize"), i64::from(BATCH));
         command.append(bson::cstr!("collectionUUID"), uuid_value(collection.id));
         command.append(bson::cstr!("readConcern"), snapshot_concern(at));
     }

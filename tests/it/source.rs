@@ -14,7 +14,7 @@ use tailwater::model::namespace::Namespace;
 use tailwater::model::position::Position;
 use tailwater::source::{
     ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, Secret, Source,
-    SourceOptions, UpdateForm,
+    SourceOptions, Topology, UpdateForm,
 };
 
 /// Longer than anything here takes on a loaded machine.
@@ -177,7 +177,7 @@ async fn a_transaction_has_one_boundary_and_comes_out_at_once() {
     let mut stream = bench.stream(None).await;
     let mut session = bench.client.start_session().await.expect("session");
     let mut delays = Vec::new();
-    for size in [1, 2, 3, 4000] {
+    for size in [1, 2, 3, 2000] {
         session.start_transaction().await.expect("started");
         for part in 0..size {
             let document = doc! { "_id": format!("{size}/{part}"), "pad": "x".repeat(10_000) };
@@ -385,8 +385,8 @@ async fn the_catalogue_tells_collections_views_and_time_series_apart() {
     assert_eq!(ours, wanted);
     let view = bench.source.size(&Namespace::new(&bench.database, "a")).await.expect("measured");
     assert_eq!(view, CollectionSize::default());
-    let window = bench.source.oplog_window().await.expect("asked").expect("seen");
-    assert!(window.first < window.last);
+    let window = bench.source.oplog_window().await.expect("asked");
+    assert!(window.map_or(bench.probe.topology == Topology::Sharded, |window| window.first < window.last));
     bench.done().await;
 }
 
@@ -408,7 +408,11 @@ async fn errors_say_what_to_do_and_never_the_password() {
         assert_eq!(error.kind(), kind, "{uri}: {error}");
         assert!(!format!("{error} {error:?}").contains("ter2"), "{error:?}");
     }
-    let wrong = bench.uri.replace("replicaSet=rs0", "replicaSet=other");
+    let wrong = if bench.uri.contains("replicaSet=") {
+        bench.uri.replace("replicaSet=rs0", "replicaSet=other")
+    } else {
+        format!("{}?replicaSet=other", bench.uri)
+    };
     let error = Source::connect(&options(&wrong)).await.expect_err("refused");
     assert_eq!(error.kind(), Kind::Configuration, "{error}");
     bench.done().await;
