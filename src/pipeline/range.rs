@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::snapshot::{Copying, Tools};
+use super::snapshot::{Copying, Tools, current};
 use crate::error::{Class, Error, Kind, Result, Stage};
 use crate::lane::quarantined;
 use crate::mapping::collection::{Collection, Output};
@@ -49,19 +49,27 @@ struct Tally {
 }
 
 impl RangeJob {
-    /// Copies the range. A scan that is interrupted (a rename, a snapshot too old) is read again at a later time.
+    /// Copies the range; false when its collection is gone, which the stream will tell too. A scan that is interrupted (a
+    /// rename, a snapshot too old) is read again at a later time.
     ///
     /// # Errors
     /// What does not pass.
-    pub async fn copy(&self, tools: &Tools) -> Result<()> {
+    pub async fn copy(&self, tools: &Tools) -> Result<bool> {
         let mut last = None;
         for attempt in 0..ATTEMPTS {
-            match self.attempt(tools).await {
-                Ok(Outcome::Copied) => return Ok(()),
-                Ok(Outcome::DoesNotFit) => self.grow(tools).await?,
+            let done = match self.attempt(tools).await {
+                Ok(Outcome::DoesNotFit) => self.grow(tools).await,
+                Ok(Outcome::Copied) => return Ok(true),
+                Err(error) => Err(error),
+            };
+            match done {
+                Ok(()) => {}
                 Err(error) if error.kind() == Kind::Interrupted && error.class() == Class::Transient => {
                     tracing::warn!(namespace = %self.copying.info.namespace, chunk = self.chunk.number, "{error}");
                     tools.telemetry.retry(error.stage());
+                    if current(&tools.source, &self.copying.info).await?.is_none() {
+                        return Ok(false);
+                    }
                     tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
                     last = Some(error);
                 }

@@ -26,6 +26,9 @@ const RANGE_BYTES: u64 = 32 << 20;
 /// Documents that are looked at before the first range, so that most of the shape is known when rows are made.
 const SAMPLE: u32 = 1000;
 
+/// Times that a collection may be renamed while it is looked at.
+const PREPARE_ATTEMPTS: usize = 10;
+
 /// One collection while it is copied.
 pub struct Copying {
     pub info: CollectionInfo,
@@ -103,17 +106,7 @@ impl<'s> Snapshot<'s> {
     ) -> Result<(Vec<RangeJob>, Vec<Arc<Copying>>)> {
         let (mut jobs, mut all) = (Vec::new(), Vec::new());
         for (info, size) in sized {
-            let chunks = self.chunks(&info, &size).await?;
-            let shared = self.collections.shared.clone();
-            let known = self.collections.known.remove(&info.id);
-            let fresh = known.is_none();
-            let mapping = known.unwrap_or_else(|| Collection::new(info.id, info.namespace.clone(), shared));
-            let left: Vec<Chunk> = chunks.into_iter().filter(|chunk| chunk.done.is_none()).collect();
-            let remaining = AtomicUsize::new(left.len());
-            let copying = Arc::new(Copying { info, mapping: RwLock::new(mapping), remaining });
-            if fresh {
-                self.sample(&copying).await?;
-            }
+            let Some((copying, left)) = self.prepare(info, &size).await? else { continue };
             if left.is_empty() {
                 finish(&self.tools, &copying).await?;
             }
@@ -123,14 +116,56 @@ impl<'s> Snapshot<'s> {
         Ok((jobs, all))
     }
 
-    async fn sample(&self, copying: &Arc<Copying>) -> Result<()> {
+    /// One collection's mapping and the ranges left; `None` when it is gone, which the stream will tell too. What a
+    /// rename interrupts is tried again under the new name.
+    async fn prepare(
+        &mut self,
+        mut info: CollectionInfo,
+        size: &CollectionSize,
+    ) -> Result<Option<(Arc<Copying>, Vec<Chunk>)>> {
+        for _ in 0..PREPARE_ATTEMPTS {
+            match self.try_prepare(&info, size).await {
+                Err(error) if error.kind() == Kind::Interrupted => {
+                    tracing::warn!(namespace = %info.namespace, "{error}");
+                    match current(&self.tools.source, &info).await? {
+                        Some(now) => info = now,
+                        None => return Ok(None),
+                    }
+                }
+                prepared => return prepared.map(Some),
+            }
+        }
+        let message = format!("{} is renamed faster than it can be looked at", info.namespace);
+        Err(Error::new(Kind::Interrupted, Stage::Snapshot, message))
+    }
+
+    async fn try_prepare(
+        &mut self,
+        info: &CollectionInfo,
+        size: &CollectionSize,
+    ) -> Result<(Arc<Copying>, Vec<Chunk>)> {
+        let chunks = self.chunks(info, size).await?;
+        let known = self.collections.known.remove(&info.id);
+        let mapping = match known {
+            Some(known) => known,
+            None => self.sample(info).await?,
+        };
+        let left: Vec<Chunk> = chunks.into_iter().filter(|chunk| chunk.done.is_none()).collect();
+        let remaining = AtomicUsize::new(left.len());
+        let copying = Copying { info: info.clone(), mapping: RwLock::new(mapping), remaining };
+        Ok((Arc::new(copying), left))
+    }
+
+    /// A new mapping that has seen a sample of the documents, its tables made.
+    async fn sample(&self, info: &CollectionInfo) -> Result<Collection> {
         let now = self.tools.source.operation_time().await?;
-        let documents = self.tools.source.sample(&copying.info, now, SAMPLE).await?;
-        let mut mapping = copying.mapping.write().await;
+        let documents = self.tools.source.sample(info, now, SAMPLE).await?;
+        let mut mapping = Collection::new(info.id, info.namespace.clone(), self.collections.shared.clone());
         for document in &documents {
             learn(&mut mapping, document.as_doc());
         }
-        self.tools.target.apply(&self.tools.fence, &crate::mapping::lifecycle::compact(mapping.take_ddl())).await
+        self.tools.target.apply(&self.tools.fence, &crate::mapping::lifecycle::compact(mapping.take_ddl())).await?;
+        Ok(mapping)
     }
 
     /// The collection's ranges, cut now unless an earlier attempt has.
@@ -160,8 +195,8 @@ impl<'s> Snapshot<'s> {
             tasks.spawn(async move {
                 loop {
                     let Some(job) = queue.lock().await.pop_front() else { return Ok(()) };
-                    job.copy(&tools).await?;
-                    if job.copying.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+                    let copied = job.copy(&tools).await?;
+                    if copied && job.copying.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
                         finish(&tools, &job.copying).await?;
                     }
                 }
@@ -174,6 +209,11 @@ impl<'s> Snapshot<'s> {
         }
         Ok(())
     }
+}
+
+/// The collection under the name that it has now; `None` when it is gone.
+pub async fn current(source: &Source, info: &CollectionInfo) -> Result<Option<CollectionInfo>> {
+    source.collection_by_id(&info.namespace.database, info.id).await
 }
 
 /// The collection is complete.

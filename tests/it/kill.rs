@@ -25,11 +25,18 @@ pub struct Crowd {
 }
 
 impl Crowd {
-    /// Loads the databases and sets a writer to work on each.
-    pub async fn start(case: &Case, seed: u64, databases: u64, collections: usize, documents: usize) -> Self {
+    /// Loads the databases, whose names start with `name`, and sets a writer to work on each.
+    pub async fn start(
+        case: &Case,
+        name: &str,
+        seed: u64,
+        databases: u64,
+        collections: usize,
+        documents: usize,
+    ) -> Self {
         let mut loading = tokio::task::JoinSet::new();
         for number in 0..databases {
-            let database = case.database(&format!("d{number}"));
+            let database = case.database(&format!("{name}{number}"));
             let mut writer = Writer::new(database, Random::new(seed, number), collections);
             let share = documents / usize::try_from(databases).expect("a small number");
             loading.spawn(async move {
@@ -64,7 +71,7 @@ impl Crowd {
 async fn killed_twenty_times_it_loses_and_doubles_nothing() {
     let seed = seed("kill");
     let case = Case::new("kill").await;
-    let crowd = Crowd::start(&case, seed, DATABASES, COLLECTIONS, DOCUMENTS).await;
+    let crowd = Crowd::start(&case, "d", seed, DATABASES, COLLECTIONS, DOCUMENTS).await;
     let mut random = Random::new(seed, DATABASES);
     let mut config = case.config();
     config.set("target.max_connections", "6");
@@ -84,7 +91,9 @@ async fn killed_twenty_times_it_loses_and_doubles_nothing() {
         kills += 1;
     }
     let steps = crowd.stop().await;
-    let _daemon = case.start(&config);
+    let daemon = case.start(&config);
+    // A snapshot may bring the sentinel before the stream has caught up with the rest.
+    daemon.until_state_within("streaming", CATCH_UP).await;
     let report = case.expect_equal_within(CATCH_UP).await;
     assert!(steps > 1000, "the writers made only {steps} steps");
     println!("kill: {kills} kills, {in_stream} in the stream, {steps} steps, {} documents", report.documents);

@@ -15,7 +15,7 @@ async fn it_outlives_postgresql_and_stops_cleanly() {
     let seed = seed("restarts_postgres");
     let servers = Servers::start(&["--members", "1"]);
     let mut case = Case::on(&servers, "restarts_postgres").await;
-    let crowd = Crowd::start(&case, seed, 2, 4, 10_000).await;
+    let crowd = Crowd::start(&case, "d", seed, 2, 4, 10_000).await;
     let mut random = Random::new(seed, 9);
     let config = case.config();
     let mut daemon = case.start(&config);
@@ -32,6 +32,7 @@ async fn it_outlives_postgresql_and_stops_cleanly() {
     }
     crowd.stop().await;
     case.reconnect().await;
+    daemon.until_state_within("streaming", CATCH_UP).await;
     case.expect_equal_within(CATCH_UP).await;
     daemon.sigterm();
 }
@@ -45,13 +46,14 @@ async fn it_outlives_mongodb() {
     let daemon = case.start(&case.config());
     for round in 0..4 {
         // A writer cannot go on without its server, so it works between the restarts; the daemon sees both.
-        let crowd = Crowd::start(&case, seed + round, 2, 4, 2_000).await;
+        let crowd = Crowd::start(&case, &format!("r{round}_"), seed + round, 2, 4, 2_000).await;
         wait::moment(Duration::from_millis(random.below(1200) as u64)).await;
         crowd.stop().await;
         servers.change(if round % 2 == 0 { "kill-mongo" } else { "stop-mongo" }, &[]);
         wait::moment(Duration::from_millis(random.below(700) as u64)).await;
         servers.change("start-mongo", &[]);
     }
+    daemon.until_state_within("streaming", CATCH_UP).await;
     case.expect_equal_within(CATCH_UP).await;
     daemon.sigterm();
 }

@@ -116,9 +116,14 @@ impl Daemon {
 
     /// Waits until `/status` says what `check` wants to hear.
     pub async fn until_status(&self, what: &str, check: impl Fn(&Value) -> bool) -> Value {
+        self.until_status_within(what, LONG, check).await
+    }
+
+    /// The same, with a deadline of its own.
+    pub async fn until_status_within(&self, what: &str, deadline: Duration, check: impl Fn(&Value) -> bool) -> Value {
         let last = std::cell::RefCell::new(Value::Null);
         let state = || format!("the last status was {}\n{}", last.borrow(), self.log_tail());
-        wait::until(what, LONG, state, || async {
+        wait::until(what, deadline, state, || async {
             let status = http::status(self.port)?;
             let found = check(&status).then(|| status.clone());
             *last.borrow_mut() = status;
@@ -130,6 +135,11 @@ impl Daemon {
     /// Waits until `/status` names this state.
     pub async fn until_state(&self, state: &str) -> Value {
         self.until_status(&format!("state {state}"), |status| status["state"] == state).await
+    }
+
+    /// The same, with a deadline of its own.
+    pub async fn until_state_within(&self, state: &str, deadline: Duration) -> Value {
+        self.until_status_within(&format!("state {state}"), deadline, |status| status["state"] == state).await
     }
 
     /// The most memory that was ever resident, in MiB.
