@@ -17,8 +17,15 @@ mod decode;
 mod harness;
 mod workload;
 
+mod endpoints;
 mod kill;
+mod latency;
+mod many;
 mod mapping_basics;
 mod oracle;
+mod public_updates;
 mod restarts;
+mod startup_errors;
+mod two_daemons;
+mod until_caught_up;
 mod workload_works;
