@@ -137,22 +137,12 @@ impl Daemon {
         self.until_status(&format!("state {state}"), |status| status["state"] == state).await
     }
 
-    /// The same, with a deadline of its own.
-    pub async fn until_state_within(&self, state: &str, deadline: Duration) -> Value {
-        self.until_status_within(&format!("state {state}"), deadline, |status| status["state"] == state).await
-    }
-
     /// The most memory that was ever resident, in MiB.
     pub fn peak_memory_mib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("a running process");
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
         let kib: u64 = line.trim().trim_end_matches("kB").trim().parse().expect("a number of KiB");
         kib / 1024
-    }
-
-    /// Everything that it has logged.
-    pub fn log(&self) -> String {
-        fs::read_to_string(&self.log).unwrap_or_default()
     }
 
     /// The last lines of its log, for the message of a failed test.

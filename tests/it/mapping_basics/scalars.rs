@@ -17,8 +17,8 @@ fn every_scalar() -> Document {
         "five": binary(BinarySubtype::Md5, &[5; 16]), "null": null,
         "regex": Regex { pattern: "^a".try_into().expect("a pattern"), options: "i".try_into().expect("options") },
         "timestamp": Timestamp { time: 7, increment: 3 },
-        "min": mongodb::bson::Bson::MinKey,
-        "code": mongodb::bson::Bson::JavaScriptCode("f()".into()),
+        "min": bson::Bson::MinKey,
+        "code": bson::Bson::JavaScriptCode("f()".into()),
     }
 }
 
