@@ -187,7 +187,12 @@ async fn read(
         };
         session.telemetry.server_time(batch.server_time);
         let through = watermark(&batch, stream.position());
-        router.route(batch.changes).await?;
+        // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
+        tokio::select! {
+            biased;
+            () = session.shutdown.cancelled() => break,
+            routed = router.route(batch.changes) => routed?,
+        }
         if let Some(through) = through
             && last.as_ref() != Some(&through)
         {
