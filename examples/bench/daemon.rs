@@ -50,10 +50,13 @@ impl Daemon {
         let before = Processor::of_servers(launch.servers)?;
         let log = File::options().create(true).append(true).open(&launch.log)?;
         // setpriv becomes the daemon, which then ends with us however that comes about.
-        let child = Command::new("setpriv")
-            .args(["--pdeathsig", "TERM", "--"])
-            .arg(launch.program)
-            .arg("run")
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(launch.program).arg("run");
+        // What somebody has set for another daemon or for our scripts is not to be measured.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TAILWATER_")) {
+            command.env_remove(name);
+        }
+        let child = command
             .env("TAILWATER_SOURCE__URI", launch.source)
             .env("TAILWATER_TARGET__URI", &launch.target)
             .env("TAILWATER_SOURCE__INCLUDE", launch.include)
