@@ -107,7 +107,7 @@ impl Layers {
     /// Adds the environment. Variables of another prefix are not ours.
     pub fn environment(&mut self, variables: impl IntoIterator<Item = (String, String)>) {
         for (variable, value) in variables {
-            let Some(name) = variable.strip_prefix(PREFIX).filter(|name| !is_service_link(name)) else { continue };
+            let Some(name) = variable.strip_prefix(PREFIX).filter(|name| !is_no_setting(name)) else { continue };
             let key = name.split("__").map(str::to_lowercase).collect::<Vec<_>>().join(".");
             self.put(&key, Setting { value: Raw::Text(value), origin: Origin::Environment { variable } });
         }
@@ -135,8 +135,9 @@ impl Layers {
 
 /// Kubernetes puts `TAILWATER_SERVICE_HOST`, `TAILWATER_PORT`, `TAILWATER_PORT_9187_TCP`… into every pod beside a service
 /// called `tailwater`. They are no settings; refusing them would keep the daemon from starting in its own cluster.
-fn is_service_link(name: &str) -> bool {
-    name == "PORT" || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| name.starts_with(start))
+/// The scripts' own variables, too, may be set where the daemon runs.
+fn is_no_setting(name: &str) -> bool {
+    matches!(name, "PORT" | "CACHE" | "EXTERNAL" | "SERVERS_DIR" | "TEST_SEED") || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| name.starts_with(start))
 }
 
 /// The name of the variable that sets a key.
