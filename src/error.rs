@@ -112,6 +112,12 @@ impl Error {
         self
     }
 
+    /// Whether it says what to do.
+    #[must_use]
+    pub fn has_remedy(&self) -> bool {
+        self.remedy.is_some()
+    }
+
     /// Keeps the error below.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {

@@ -72,6 +72,8 @@ fn retrying(telemetry: &Telemetry, error: &Error, pause: std::time::Duration) {
 
 /// What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
 async fn reachable(config: &Config) -> Result<()> {
+    // A malformed target URI is told before anybody waits for the source.
+    Target::new(&config.target, &config.pipeline)?;
     let source = Source::connect(&config.source).await?;
     source.probe().await?;
     Target::connect(&config.target, &config.pipeline).await.map(|_| ())

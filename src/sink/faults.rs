@@ -28,7 +28,7 @@ pub fn fault(stage: Stage, what: &str, error: &tokio_postgres::Error) -> Error {
 fn driver_fault(stage: Stage, what: &str, error: &tokio_postgres::Error) -> Error {
     let below = error.source().map(|source| format!(": {source}")).unwrap_or_default();
     let tls = below.contains("certificate") || error.to_string().contains("TLS");
-    let credentials = error.to_string().contains("password missing") || below.contains("authentication");
+    let credentials = below.contains("password missing") || below.contains("authentication");
     let (kind, remedy) = if tls {
         (Kind::Credentials, "check the server's certificate and sslmode in target.uri")
     } else if credentials {
@@ -39,12 +39,12 @@ fn driver_fault(stage: Stage, what: &str, error: &tokio_postgres::Error) -> Erro
     Error::new(kind, stage, format!("PostgreSQL, {what}: {error}{below}")).remedy(remedy)
 }
 
-/// Turns an error of the pool into ours.
+/// Turns an error of the pool into ours; `hosts` says where it connects to.
 #[must_use]
-pub fn pool_fault(stage: Stage, error: &deadpool_postgres::PoolError) -> Error {
+pub fn pool_fault(stage: Stage, hosts: &str, error: &deadpool_postgres::PoolError) -> Error {
     use deadpool_postgres::{HookError, PoolError};
     if let PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) = error {
-        return fault(stage, "connecting", error);
+        return fault(stage, &format!("connecting to {hosts}"), error);
     }
     Error::new(Kind::Unavailable, stage, format!("PostgreSQL, taking a connection: {error}"))
 }

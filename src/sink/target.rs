@@ -6,6 +6,7 @@ use std::sync::Arc;
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod};
 use tokio::sync::Mutex;
 use tokio_postgres::Config;
+use tokio_postgres::config::Host;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::faults::{fault, pool_fault};
@@ -39,6 +40,8 @@ pub struct Rights {
 #[derive(Debug, Clone)]
 pub struct Target {
     pool: Pool,
+    /// `host:port` of the servers, for messages.
+    hosts: Arc<str>,
     pipeline: Arc<str>,
     schema_changes: Arc<Mutex<()>>,
 }
@@ -47,9 +50,18 @@ impl Target {
     /// Makes the pool and opens the first connection.
     ///
     /// # Errors
-    /// When the URI is malformed ([`Kind::Configuration`]), the server cannot be reached, refuses the credentials or is
-    /// too old.
+    /// As [`Target::new`], and when the server cannot be reached, refuses the credentials or is too old.
     pub async fn connect(options: &TargetOptions, pipeline: &str) -> Result<Self> {
+        let target = Self::new(options, pipeline)?;
+        target.check_version().await?;
+        Ok(target)
+    }
+
+    /// Makes the pool and connects to nothing.
+    ///
+    /// # Errors
+    /// When the URI is malformed ([`Kind::Configuration`]).
+    pub fn new(options: &TargetOptions, pipeline: &str) -> Result<Self> {
         let choice = TlsChoice::from_uri(options.uri.expose());
         let malformed = |error: &dyn std::error::Error| {
             Error::new(Kind::Configuration, Stage::Config, format!("target.uri is not a PostgreSQL URI: {error}"))
@@ -59,6 +71,7 @@ impl Target {
         if config.get_hosts().is_empty() {
             return Err(no_host());
         }
+        let hosts = hosts(&config).into();
         config.application_name("tailwater").connect_timeout(std::time::Duration::from_secs(5));
         let tls = MakeRustlsConnect::new(choice.client()?);
         let manager = Manager::from_config(config, tls, ManagerConfig { recycling_method: RecyclingMethod::Fast });
@@ -71,9 +84,7 @@ impl Target {
             }))
             .build()
             .map_err(|error| Error::new(Kind::Defect, Stage::Sink, format!("building the pool: {error}")))?;
-        let target = Self { pool, pipeline: pipeline.into(), schema_changes: Arc::default() };
-        target.check_version().await?;
-        Ok(target)
+        Ok(Self { pool, hosts, pipeline: pipeline.into(), schema_changes: Arc::default() })
     }
 
     async fn check_version(&self) -> Result<()> {
@@ -105,7 +116,7 @@ impl Target {
     /// # Errors
     /// When none can be made.
     pub async fn client(&self) -> Result<Object> {
-        self.pool.get().await.map_err(|error| pool_fault(Stage::Sink, &error))
+        self.pool.get().await.map_err(|error| pool_fault(Stage::Sink, &self.hosts, &error))
     }
 
     /// Connections that are open now.
@@ -124,6 +135,17 @@ impl Target {
     pub fn pipeline(&self) -> &Arc<str> {
         &self.pipeline
     }
+}
+
+/// `host:port` of every server that the URI names.
+fn hosts(config: &Config) -> String {
+    let port = |i: usize| config.get_ports().get(i).or(config.get_ports().first()).copied().unwrap_or(5432);
+    let name = |host: &Host| match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(path) => path.display().to_string(),
+    };
+    let all = config.get_hosts().iter().enumerate().map(|(i, host)| format!("{}:{}", name(host), port(i)));
+    all.collect::<Vec<_>>().join(",")
 }
 
 fn no_host() -> Error {

@@ -14,19 +14,24 @@ use crate::error::{Error, Kind, Stage};
 /// How long to wait for each host; an operator is waiting, and the selection time has passed already.
 const ASK: Duration = Duration::from_secs(2);
 
+/// What to look at when no host answers.
+const REACH: &str = "check that MongoDB runs and that the hosts and ports in the source URI are right";
+
 /// How to make a replica set of a standalone server.
 pub(super) const MAKE_A_SET: &str = "change streams need a replica set, one member is enough: restart mongod with \
                                      --replSet rs0, run rs.initiate() once, and add ?replicaSet=rs0 to the URI";
 
 /// Replaces `error` by what the hosts tell, when they tell more.
 pub(super) async fn explain(settings: &ClientOptions, error: Error) -> Error {
+    let mut answered = false;
     for host in &settings.hosts {
         let Some(hello) = ask(settings, host).await else { continue };
+        answered = true;
         if let Some(found) = judge(&hello, settings.repl_set_name.as_deref(), host) {
             return found;
         }
     }
-    error
+    if answered || error.has_remedy() { error } else { error.remedy(REACH) }
 }
 
 async fn ask(settings: &ClientOptions, host: &ServerAddress) -> Option<Document> {

@@ -45,7 +45,17 @@ pub fn write_config(dir: &Path, config: &Config) -> PathBuf {
 
 /// Runs a command to its end.
 pub fn command(arguments: &[&str]) -> Ended {
-    let child = tailwater().args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    command_with(&[], arguments)
+}
+
+/// The same, with variables of its own.
+pub fn command_with(environment: &[(&str, &str)], arguments: &[&str]) -> Ended {
+    let child = tailwater()
+        .envs(environment.iter().copied())
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = child.expect("the binary starts");
     // A pipe's buffer holds far more than these commands say, so that waiting first does not block them.
     let ended = wait::blocking(LONG, || child.try_wait().expect("a child").is_some());
