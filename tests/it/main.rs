@@ -17,8 +17,12 @@ mod decode;
 mod harness;
 mod workload;
 
+mod endpoints;
 mod kill;
 mod mapping_basics;
 mod oracle;
 mod restarts;
+mod startup_errors;
+mod two_daemons;
+mod until_caught_up;
 mod workload_works;
