@@ -92,8 +92,8 @@ async fn metrics_count_what_was_done() {
     let case = Case::new("metrics").await;
     case.collection("student").insert_many((0..3).map(|n| doc! {"_id": n})).await.expect("inserted");
     let daemon = case.start(&case.config());
-    case.settle().await;
     daemon.until_state("streaming").await;
+    case.settle().await;
     let before = applied(&case, daemon.port);
     let mut expected = before.clone();
     for (operation, n) in operate(&case).await {
@@ -211,6 +211,7 @@ async fn status_is_known_with_the_daemon_and_without() {
     assert!(never.stderr.contains("no catalog of pipeline"), "{}", never.stderr);
 
     let daemon = case.start(&config);
+    daemon.until_state("streaming").await;
     case.settle().await;
     let name = format!("{}db", case.prefix);
     let settled = |status: &Value| {

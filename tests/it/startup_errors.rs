@@ -102,15 +102,19 @@ fn wrong_addresses(mongodb: &str, postgres: &str) -> Vec<Wrong> {
 }
 
 fn wrong_logins(mongodb: &str, postgres: &str) -> Vec<Wrong> {
-    let wrong = "check user, password and authSource in the source URI";
     let no_source_login = mongodb.replace("admin:secret@", "");
     let no_target_login = login(postgres, "locked", "").replace(":@", "@");
     let weak = login(mongodb, "weak", SECRET);
     let locked = login(postgres, "locked", SECRET);
     vec![
-        (login(mongodb, "admin", PASSWORD), postgres.into(), 1, &["MongoDB", "Authentication failed", wrong]),
+        (
+            login(mongodb, "admin", PASSWORD),
+            postgres.into(),
+            1,
+            &["MongoDB", "Authentication failed", "check user, password and authSource"],
+        ),
         (no_source_login, postgres.into(), 1, &["authentication", "give user and password in the source URI"]),
-        (weak, postgres.into(), 1, &["not authorized", "readAnyDatabase"]),
+        (weak, postgres.into(), 1, &["Unauthorized", "grant the user the roles readAnyDatabase"]),
         (mongodb.into(), login(postgres, "locked", PASSWORD), 1, &["locked", "check user, password and pg_hba.conf"]),
         (
             mongodb.into(),

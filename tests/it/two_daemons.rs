@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mongodb::bson::{Document, doc};
 
+use crate::harness::audit;
 use crate::harness::case::Case;
 use crate::harness::daemon::Daemon;
 use crate::harness::http;
@@ -72,25 +73,11 @@ async fn the_standby_takes_over_when_the_first_is_killed() {
     case.expect_equal().await;
 }
 
-/// Notes by which backend each row of the table is written from now on.
-async fn audit(case: &Case) {
-    case.rows("CREATE TABLE public.audit (pid int)").await;
-    case.rows(
-        "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS \
-         'BEGIN INSERT INTO public.audit VALUES (pg_backend_pid()); RETURN NULL; END'",
-    )
-    .await;
-    case.rows(
-        "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {db}.student FOR EACH ROW EXECUTE FUNCTION public.note()",
-    )
-    .await;
-}
-
 /// The first daemon freezes, loses the backends that `lost` selects, is replaced, and wakes up again with changes to write.
 async fn replaced_while_frozen(name: &str, lost: &str) {
     let case = Case::new(name).await;
     let (first, second) = pair(&case).await;
-    audit(&case).await;
+    audit::start(&case).await;
     first.suspend(true);
     let workers = case.lines(WORKERS).await;
     assert!(workers.len() >= 2, "a leader and an executor: {workers:?}");
@@ -100,14 +87,14 @@ async fn replaced_while_frozen(name: &str, lost: &str) {
     second.until_state("streaming").await;
     change(&case, 300).await;
     case.settle().await;
-    let written = case.lines("SELECT DISTINCT pid FROM public.audit").await;
+    let written = case.lines("SELECT DISTINCT pid FROM tailwater.audit").await;
     assert!(!written.is_empty(), "the second has written nothing");
 
     first.suspend(false);
     stands_by(&first).await;
     change(&case, 400).await;
     case.expect_equal().await;
-    let writers = case.lines("SELECT DISTINCT pid FROM public.audit").await;
+    let writers = case.lines("SELECT DISTINCT pid FROM tailwater.audit").await;
     assert!(!writers.iter().any(|pid| workers.contains(pid)), "the first has written: {writers:?} of {workers:?}");
 
     second.sigterm();

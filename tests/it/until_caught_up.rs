@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use mongodb::bson::doc;
 
+use crate::harness::audit;
 use crate::harness::case::Case;
 use crate::harness::config::Config;
 use crate::harness::daemon::Daemon;
@@ -22,20 +23,6 @@ async fn expect_equal_now(case: &Case) {
     assert!(report.findings.is_empty(), "{report}\n{}", case.logs());
 }
 
-/// Notes every row that is written to the table from now on.
-async fn audit(case: &Case) {
-    case.rows("CREATE TABLE public.audit (operation text, id int)").await;
-    case.rows(
-        "CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN \
-         INSERT INTO public.audit VALUES (TG_OP, coalesce(NEW._id, OLD._id)); RETURN NULL; END'",
-    )
-    .await;
-    case.rows(
-        "CREATE TRIGGER note AFTER INSERT OR UPDATE OR DELETE ON {db}.student FOR EACH ROW EXECUTE FUNCTION public.note()",
-    )
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn each_run_applies_what_is_new_and_nothing_twice() {
     let case = Case::new("caught_up").await;
@@ -48,7 +35,7 @@ async fn each_run_applies_what_is_new_and_nothing_twice() {
     let copied = "SELECT count(*) FROM {db}.student";
     assert_eq!(case.lines(copied).await, ["500"]);
 
-    audit(&case).await;
+    audit::start(&case).await;
     students.insert_one(doc! {"_id": 500, "n": 0}).await.expect("inserted");
     students
         .update_one(doc! {"_id": 7}, doc! {"$inc": {"n": 1}, "$push": {"phones": {"nr": 1}}})
@@ -57,7 +44,7 @@ async fn each_run_applies_what_is_new_and_nothing_twice() {
     students.delete_one(doc! {"_id": 8}).await.expect("deleted");
     catch_up(&case, &config);
     expect_equal_now(&case).await;
-    let written = "SELECT operation, id FROM public.audit ORDER BY id";
+    let written = "SELECT operation, id FROM tailwater.audit ORDER BY id";
     let once = ["UPDATE | 7", "DELETE | 8", "INSERT | 500"];
     assert_eq!(case.lines(written).await, once);
 
