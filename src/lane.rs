@@ -156,6 +156,7 @@ impl Lane {
 #[must_use]
 pub fn quarantined(collection: &Collection, id: Option<Value<'_>>, raw: &Document, reject: Reject) -> Quarantined {
     let relaxed = id.and_then(|id| json::to_text(id, Flavour::Relaxed).ok());
+    tracing::warn!(namespace = %collection.namespace(), reason = reject.0, "a document goes to quarantine");
     Quarantined {
         collection: collection.id(),
         namespace: collection.namespace().clone(),

@@ -45,7 +45,7 @@ pub const KEYS: [Key; 24] = [
     key("mapping.on_type_conflict", r#""widen""#, "a column whose values change type gets a wider type"),
     key("mapping.on_drop", r#""drop""#, "a collection dropped in MongoDB is dropped in PostgreSQL"),
     key("mapping.foreign_keys", r#""cutover""#, "when child tables get foreign keys: cutover or never"),
-    key("mapping.max_columns", "800", "columns of one table; fields beyond go into one _extra column; 1 to 1500"),
+    key("mapping.max_columns", "800", "columns of one table; documents that need more go to quarantine; 1 to 1500"),
     key("snapshot.parallel", "4", "ranges copied at the same time, 1 to 64"),
     key("limits.memory_limit", r#""256MiB""#, "changes that wait in memory; KiB, MiB or GiB, at least 16MiB"),
     key("on.history_lost", r#""stop""#, "what to do when the oplog no longer reaches back to the position"),

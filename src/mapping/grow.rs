@@ -61,7 +61,8 @@ impl<O: Output> Pass<'_, '_, O> {
         column: &mut ColumnState,
         value: &Value<'_>,
     ) -> Result<(), Reject> {
-        let types = telling(value);
+        // An empty array decides nothing, but in a column that is decided it is an array like any other.
+        let types = if column.seen.is_empty() { telling(value) } else { TypeSet::of(value) };
         let other_subtype = subtype(value).is_some_and(|subtype| column.subtype != Some(subtype));
         if column.seen.contains(types) && (!other_subtype || column.ty == PgType::Jsonb) {
             return Ok(());

@@ -157,11 +157,32 @@ impl Executor {
         Ok(())
     }
 
-    /// Rows made before a schema change are written before it.
+    /// Rows of a table that were made before it changes are written before that; other tables' rows can wait.
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
-        self.write_batch().await?;
+        self.open().await?;
+        let changes = match ddl {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => {
+                self.batch.fold.take_table(table.id)
+            }
+            Ddl::RenameTable { from, .. } => self.batch.fold.take_table(from.id),
+            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
+        };
+        if let Some(changes) = changes
+            && !matches!(ddl, Ddl::DropTable(_))
+        {
+            write(&self.parts.client, changes).await?;
+        }
         self.batch.schema_changes += 1;
         self.catalog().ddl(ddl).await
+    }
+
+    /// Opens the transaction where there is none.
+    async fn open(&mut self) -> Result<()> {
+        if !self.open {
+            self.parts.fence.begin(&self.parts.client).await?;
+            self.open = true;
+        }
+        Ok(())
     }
 
     fn catalog(&self) -> CatalogWriter<'_> {
@@ -170,10 +191,7 @@ impl Executor {
 
     /// Writes what is collected into the open transaction, which is opened where there is none.
     async fn write_batch(&mut self) -> Result<()> {
-        if !self.open {
-            self.parts.fence.begin(&self.parts.client).await?;
-            self.open = true;
-        }
+        self.open().await?;
         for changes in self.batch.fold.take() {
             write(&self.parts.client, changes).await?;
         }

@@ -71,6 +71,11 @@ impl Fold {
         self.changes
     }
 
+    /// The changes of one table, leaving the others.
+    pub fn take_table(&mut self, id: TableId) -> Option<TableChanges> {
+        self.tables.remove(&id)
+    }
+
     /// Everything, leaving nothing.
     pub fn take(&mut self) -> Vec<TableChanges> {
         self.changes = 0;

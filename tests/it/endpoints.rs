@@ -117,6 +117,8 @@ async fn metrics_count_what_was_done() {
     .await;
     assert_eq!(found, expected);
 
+    let (code, page) = http::get(daemon.port, "/").expect("the page for people");
+    assert!(code == 200 && page.contains("<html"), "{page}");
     let all = metrics(daemon.port);
     for name in METRICS {
         let named = |sample: &&String| *sample == name || sample.starts_with(&format!("{name}{{"));

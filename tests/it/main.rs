@@ -19,8 +19,11 @@ mod workload;
 
 mod endpoints;
 mod kill;
+mod latency;
+mod many;
 mod mapping_basics;
 mod oracle;
+mod public_updates;
 mod restarts;
 mod startup_errors;
 mod two_daemons;

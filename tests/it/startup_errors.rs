@@ -69,6 +69,19 @@ fn unknown_keys_are_refused_with_the_nearest_and_all_errors_at_once() {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let source = format!("mongodb://u:{PASSWORD}@127.0.0.1:1/");
     let target = "postgres://127.0.0.1:1/d";
+    for (key, value, words) in [
+        ("source.urll", "\"x\"", ["source.urll", "source.uri"]),
+        ("pipelin", "\"x\"", ["pipelin", "did you mean pipeline?"]),
+        ("source.updates", "\"some\"", ["source.updates", "\"public\""]),
+        ("limits.memory_limit", "\"much\"", ["limits.memory_limit", "MiB"]),
+        ("http.listen", "\"nowhere\"", ["http.listen", "address:port"]),
+    ] {
+        let mut config = Config::new("p", &source, target, "*.*");
+        config.set(key, value);
+        let path = write_config(dir, &config);
+        refused(&[], &["-c", path.to_str().expect("a plain name")], 2, &words);
+        fs::remove_file(path).expect("removed");
+    }
     let mut config = Config::new("p", &source, target, "*.*");
     config.set("snapshot.paralel", "4");
     let path = write_config(dir, &config);
@@ -93,9 +106,11 @@ type Wrong = (String, String, i32, &'static [&'static str]);
 fn wrong_addresses(mongodb: &str, postgres: &str) -> Vec<Wrong> {
     let nobody = format!("mongodb://u:{PASSWORD}@127.0.0.1:1/?replicaSet=rs0");
     let no_server = format!("postgres://u:{PASSWORD}@127.0.0.1:1/d");
+    let other_set = mongodb.replace("replicaSet=rs0", "replicaSet=other");
     let no_database = postgres.replace("/warehouse", "/nosuch");
     vec![
         (nobody, postgres.into(), 1, &["MongoDB", "127.0.0.1:1", "refused", "check that MongoDB runs"]),
+        (other_set, postgres.into(), 2, &["belongs to the replica set", "rs0", "other"]),
         (mongodb.into(), no_server, 1, &["PostgreSQL", "127.0.0.1:1", "refused", "check that PostgreSQL runs"]),
         (mongodb.into(), no_database, 1, &["database", "nosuch", "does not exist", "create the database"]),
     ]
@@ -149,6 +164,12 @@ async fn servers_that_cannot_be_used_are_named_with_the_remedy() {
     });
     let there = target.query_one("SELECT to_regnamespace('tailwater') IS NOT NULL", &[]).await;
     assert!(!there.expect("asked").get::<_, bool>(0), "a daemon that could not start has written");
+    // What was missing is granted, and it starts.
+    target.batch_execute("GRANT CREATE ON DATABASE warehouse TO locked").await.expect("granted");
+    let locked = login(&servers.postgres_uri, "locked", SECRET);
+    let arguments = ["run", "--until-caught-up", "--source", &servers.mongodb_uri, "--target", &locked];
+    let ended = command_with(&[NO_ENDPOINT], &arguments);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[tokio::test(flavor = "multi_thread")]

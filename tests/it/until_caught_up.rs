@@ -10,6 +10,8 @@ use crate::harness::case::Case;
 use crate::harness::config::Config;
 use crate::harness::daemon::Daemon;
 use crate::harness::wait::LONG;
+use crate::workload::random::{Random, seed};
+use crate::workload::writer::Writer;
 
 /// Runs to the end.
 fn catch_up(case: &Case, config: &Config) {
@@ -85,4 +87,18 @@ async fn it_ends_although_writers_go_on() {
     writer.await.expect("the writer ends");
     catch_up(&case, &config);
     expect_equal_now(&case).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_from_time_to_time_is_enough() {
+    let case = Case::new("caught_up_seldom").await;
+    let mut writer = Writer::new(case.database("db"), Random::new(seed("until_caught_up"), 0), 4);
+    writer.ddl_every = 60;
+    let config = case.config();
+    for _ in 0..4 {
+        writer.load(400).await.expect("loaded");
+        writer.work(300).await.expect("worked");
+        catch_up(&case, &config);
+        expect_equal_now(&case).await;
+    }
 }

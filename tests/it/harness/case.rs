@@ -1,8 +1,10 @@
 //! One test: a pipeline name, MongoDB databases and a PostgreSQL database that no other test touches.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ pub struct Case {
     pub mongo: mongodb::Client,
     pub postgres: tokio_postgres::Client,
     sentinel: AtomicI32,
+    /// Databases whose sentinel has arrived once.
+    settled: Mutex<HashSet<String>>,
     _place: SemaphorePermit<'static>,
 }
 
@@ -63,6 +67,7 @@ impl Case {
             postgres_uri,
             mongo: mongodb::Client::with_uri_str(&servers.mongodb_uri).await.expect("a MongoDB URI"),
             sentinel: AtomicI32::new(0),
+            settled: Mutex::default(),
             _place: place,
         }
     }
@@ -121,16 +126,27 @@ impl Case {
 
     /// The same, for a test that leaves a long way to catch up.
     pub async fn settle_within(&self, deadline: Duration) {
-        let n = self.sentinel.fetch_add(1, Ordering::SeqCst);
         let names = self.mongo.list_database_names().await.expect("MongoDB lists its databases");
         let mut databases: Vec<String> = names.into_iter().filter(|d| d.starts_with(&self.prefix)).collect();
         databases.push(format!("{}zz_sentinel", self.prefix));
         databases.dedup();
-        for database in &databases {
+        let known = |database: &String| self.settled.lock().expect("no panic before").contains(database);
+        let first_time = databases.iter().filter(|d| !known(d)).cloned().collect::<Vec<_>>();
+        // The first sentinel may be copied rather than followed; the one after it is in no copy.
+        if !first_time.is_empty() {
+            self.one_round(&first_time, deadline).await;
+            self.settled.lock().expect("no panic before").extend(first_time);
+        }
+        self.one_round(&databases, deadline).await;
+    }
+
+    async fn one_round(&self, databases: &[String], deadline: Duration) {
+        let n = self.sentinel.fetch_add(1, Ordering::SeqCst);
+        for database in databases {
             let sentinel = self.mongo.database(database).collection::<Document>(SENTINEL);
             sentinel.insert_one(doc! {"_id": n}).await.expect("the sentinel is written");
         }
-        for database in &databases {
+        for database in databases {
             self.arrived(database, n, deadline).await;
         }
     }
@@ -157,7 +173,7 @@ impl Case {
     /// Ends a wait early that would be in vain.
     fn expect_no_daemon_has_given_up(&self) {
         let logs = self.logs();
-        assert!(!logs.contains("\ntailwater: error:"), "a daemon has ended with an error\n{logs}");
+        assert!(!logs.contains("\"level\":\"ERROR\""), "a daemon has ended with an error\n{logs}");
     }
 
     /// Waits until everything has arrived and compares all of it.
