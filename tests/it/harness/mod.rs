@@ -5,8 +5,10 @@
 //! - `config`: configuration files
 //! - `daemon`: the process under test
 //! - `http`: its endpoints
+//! - `audit`: who wrote which row
 //! - `case`: one test's own pipeline, databases and connections
 
+pub mod audit;
 pub mod case;
 pub mod config;
 pub mod daemon;
