@@ -137,7 +137,8 @@ impl Layers {
 /// called `tailwater`. They are no settings; refusing them would keep the daemon from starting in its own cluster.
 /// The scripts' own variables, too, may be set where the daemon runs.
 fn is_no_setting(name: &str) -> bool {
-    matches!(name, "PORT" | "CACHE" | "EXTERNAL" | "SERVERS_DIR" | "TEST_SEED") || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| name.starts_with(start))
+    matches!(name, "PORT" | "CACHE" | "EXTERNAL" | "SERVERS_DIR" | "TEST_SEED")
+        || ["PORT_", "SERVICE_HOST", "SERVICE_PORT"].iter().any(|start| name.starts_with(start))
 }
 
 /// The name of the variable that sets a key.

@@ -10,6 +10,8 @@
     clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
     reason = "tests fail by panicking"
 )]
 
