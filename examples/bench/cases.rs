@@ -177,11 +177,7 @@ impl Bench {
             let mut visible = Vec::new();
             while i64::try_from(visible.len())? < writes {
                 let id: i64 = postgres.query_one(&highest, &[]).await?.get(0);
-                {
-                    let mut waiting = started.lock().unwrap_or_else(PoisonError::into_inner);
-                    let here = |(of, _): &mut (i64, Instant)| *of <= id;
-                    visible.extend(waiting.extract_if(.., here).map(|(_, start)| milliseconds(start)));
-                }
+                visible.extend(arrived(&started, id).into_iter().map(milliseconds));
                 sleep(LOOK).await;
             }
             Ok(visible)
@@ -268,6 +264,12 @@ impl Connections {
         let _ = self.stop.send(());
         Ok(self.counting.await??)
     }
+}
+
+/// Takes the writes up to that `_id` off the list; gives their starts.
+fn arrived(started: &Mutex<Vec<(i64, Instant)>>, id: i64) -> Vec<Instant> {
+    let mut waiting = started.lock().unwrap_or_else(PoisonError::into_inner);
+    waiting.extract_if(.., |(of, _)| *of <= id).map(|(_, start)| start).collect()
 }
 
 fn milliseconds(since: Instant) -> f64 {

@@ -45,7 +45,7 @@ impl Random {
 pub enum Shape {
     /// Ten scalars, about 300 bytes: one row.
     Users,
-    /// Two courses of two exams, a phone and an address: eight rows in four tables, about 750 bytes.
+    /// Two courses of two exams, a phone and an address: nine rows in five tables, about 750 bytes.
     Students,
 }
 
