@@ -14,6 +14,8 @@ use crate::harness::wait::{self, LONG};
 use crate::workload::random::{Random, seed};
 use crate::workload::writer::Writer;
 
+const PACE: Duration = Duration::from_millis(4);
+
 /// A writer that goes on whatever happens to its server, until it is told to stop.
 fn keep_writing(case: &Case, stream: u64, seed: u64) -> (Arc<AtomicBool>, JoinHandle<usize>) {
     let mut writer = Writer::new(case.database(&format!("w{stream}")), Random::new(seed, stream), 4);
@@ -24,6 +26,8 @@ fn keep_writing(case: &Case, stream: u64, seed: u64) -> (Arc<AtomicBool>, JoinHa
         writer.load(500).await.expect("loaded");
         let mut done = 0;
         while !told.load(Ordering::Relaxed) {
+            // As fast as an application, not as fast as the machine: what piles up has to be caught up with.
+            wait::moment(PACE).await;
             // An operation that failed with its server may have happened or not: the comparison reads what is there.
             done += usize::from(writer.step().await.is_ok());
         }

@@ -69,6 +69,7 @@ pub async fn compare(mongo: &mongodb::Client, postgres: &Client, prefix: &str) -
     let catalog = Catalog::read(postgres).await;
     let mut report = Report::default();
     report.findings.extend(catalog.problems.iter().cloned().map(Finding::Problem));
+    report.findings.extend(quarantined(postgres).await);
     let mut seen = BTreeSet::new();
     for namespace in namespaces(mongo, prefix).await {
         compare_collection(mongo, postgres, &catalog, &namespace, &mut report).await;
@@ -78,6 +79,20 @@ pub async fn compare(mongo: &mongodb::Client, postgres: &Client, prefix: &str) -
     let gone = catalog.roots.keys().filter(|namespace| !seen.contains(*namespace));
     report.findings.extend(gone.cloned().map(Finding::Gone));
     report
+}
+
+/// What the daemon did not store, with its reason: it explains what is missing.
+async fn quarantined(postgres: &Client) -> Vec<Finding> {
+    let query = "SELECT to_regclass('tailwater.quarantine') IS NOT NULL";
+    let exists: bool = postgres.query_one(query, &[]).await.expect("pg_catalog can be read").get(0);
+    if !exists {
+        return Vec::new();
+    }
+    let query = "SELECT namespace, document_id::text, reason FROM tailwater.quarantine";
+    let rows = postgres.query(query, &[]).await.expect("tailwater.quarantine can be read");
+    let text = |row: &tokio_postgres::Row, i| row.get::<_, Option<String>>(i).unwrap_or_default();
+    let finding = |row| format!("{} {} is in quarantine: {}", text(row, 0), text(row, 1), text(row, 2));
+    rows.iter().map(finding).map(Finding::Problem).collect()
 }
 
 /// Every collection that is to be replicated.

@@ -75,21 +75,24 @@ fn array_operator(random: &mut Random, item: Bson, pull: Bson) -> (&'static str,
 
 /// A field that no document had before, at the root or below; its name comes again in later steps.
 fn new_field(random: &mut Random, step: usize) -> Document {
-    const STEPS_PER_NAME: usize = 150;
-    let name = format!("new_{}", step / STEPS_PER_NAME);
+    const STEPS_PER_NAME: usize = 200;
+    // A real application has an end to its fields as well.
+    const NAMES: usize = 12;
+    let number = (step / STEPS_PER_NAME).min(NAMES - 1);
+    let name = format!("new_{number}");
     let path = match random.below(4) {
         0 => format!("phone.{name}"),
         1 => format!("address.0.{name}"),
         2 => format!("courses.1.exams.0.{name}"),
         _ => name,
     };
-    // One type per name and place, mostly: the steps of one name share it.
+    // One type for each name, mostly.
     let kind = if random.percent(95) {
-        [Kind::Int, Kind::Text, Kind::Date, Kind::Number, Kind::Bool][step / STEPS_PER_NAME % 5]
+        [Kind::Int, Kind::Text, Kind::Date, Kind::Number, Kind::Bool][number % 5]
     } else {
         Kind::Anything
     };
-    let value = match step / STEPS_PER_NAME % 4 {
+    let value = match number % 4 {
         0 => bson!({"inner": values::value(random, kind)}),
         1 => bson!([{"item": values::value(random, kind)}]),
         _ => values::value(random, kind),
