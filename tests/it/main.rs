@@ -27,6 +27,8 @@ mod mapping_basics;
 mod oracle;
 mod public_updates;
 mod restarts;
+mod source;
+mod source_updates;
 mod startup_errors;
 mod two_daemons;
 mod until_caught_up;

@@ -1,6 +1,6 @@
 //! The source against a real MongoDB: what is promised about streams, snapshots and errors holds on the server.
 //!
-//! Needs `MONGODB_URI` of a replica set. Every test works in databases of its own and looks at nothing else.
+//! Every test works in databases of its own and looks at nothing else.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -12,10 +12,13 @@ use tailwater::model::bson::Document as Raw;
 use tailwater::model::change::{Change, Operation};
 use tailwater::model::namespace::Namespace;
 use tailwater::model::position::Position;
+use tailwater::model::secret::Secret;
 use tailwater::source::{
-    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, Secret, Source,
+    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, Source,
     SourceOptions, Topology, UpdateForm,
 };
+
+use crate::harness::servers;
 
 /// Longer than anything here takes on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,9 +38,9 @@ fn options(uri: &str) -> SourceOptions {
 
 impl Bench {
     async fn new(name: &str) -> Self {
-        let uri = std::env::var("MONGODB_URI").expect("MONGODB_URI names a replica set");
+        let uri = servers::shared().mongodb_uri.clone();
         let client = Client::with_uri_str(&uri).await.expect("the server answers");
-        let database = format!("h2_{name}_{}", std::process::id());
+        let database = format!("source_{name}_{}", std::process::id());
         client.database(&database).drop().await.expect("dropped");
         let source = Source::connect(&options(&uri)).await.expect("connects");
         let probe = source.probe().await.expect("can be followed");

@@ -1,8 +1,6 @@
 //! Random updates, read in both forms: either diff, applied step by step, gives what the server holds.
 //!
-//! Needs `MONGODB_URI`. The seed is printed; `TAILWATER_SEED` sets it.
-
-#![allow(clippy::indexing_slicing, clippy::wildcard_enum_match_arm, reason = "a test may panic")]
+//! The seed is printed.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -11,18 +9,18 @@ use bson::{Bson, Document, bson, doc};
 use mongodb::Client;
 use tailwater::model::bson::Document as Raw;
 use tailwater::model::change::Operation;
-use tailwater::source::{ChangeStream, ReadPreference, Secret, Source, SourceOptions, UpdateForm};
+use tailwater::model::secret::Secret;
+use tailwater::source::{ChangeStream, ReadPreference, Source, SourceOptions, UpdateForm};
 
-/// A small generator (xorshift64*): the run is its seed.
-struct Dice(u64);
+use crate::harness::servers;
+use crate::workload::random::{Random, seed};
+
+/// Random parts of updates.
+struct Dice(Random);
 
 impl Dice {
     fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        let high = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
-        usize::try_from(high).expect("fits") % sides
+        self.0.below(sides)
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -188,11 +186,9 @@ async fn states(stream: &mut ChangeStream, database: &str, updates: usize) -> (V
 
 #[tokio::test]
 async fn both_forms_of_an_update_give_the_same_document() {
-    let seed = std::env::var("TAILWATER_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::try_from(bson::DateTime::now().timestamp_millis()).expect("after 1970"));
-    println!("TAILWATER_SEED={seed}");
-    let uri = std::env::var("MONGODB_URI").expect("MONGODB_URI names a replica set");
-    let database = format!("h2_updates_{}", std::process::id());
+    let seed = seed("source_updates");
+    let uri = servers::shared().mongodb_uri.clone();
+    let database = format!("source_updates_{}", std::process::id());
     let client = Client::with_uri_str(&uri).await.expect("the server answers");
     let documents = client.database(&database).collection::<Document>("t");
     documents.drop().await.expect("dropped");
@@ -206,7 +202,7 @@ async fn both_forms_of_an_update_give_the_same_document() {
     let mut raw_stream = source.open_stream(&raw, None).await.expect("opens");
     let mut public_stream = source.open_stream(&public, None).await.expect("opens");
 
-    let mut dice = Dice(seed | 1);
+    let mut dice = Dice(Random::new(seed, 0));
     let (mut states_wanted, mut refused) = (Vec::new(), 0);
     for id in 0..40 {
         // The padding keeps the server from writing a replacement instead of a diff.
@@ -253,8 +249,8 @@ async fn both_forms_of_an_update_give_the_same_document() {
 
 #[tokio::test]
 async fn one_update_of_a_dotted_field_and_of_the_field_inside_is_told_apart() {
-    let uri = std::env::var("MONGODB_URI").expect("MONGODB_URI names a replica set");
-    let database = format!("h2_dotted_{}", std::process::id());
+    let uri = servers::shared().mongodb_uri.clone();
+    let database = format!("source_dotted_{}", std::process::id());
     let client = Client::with_uri_str(&uri).await.expect("the server answers");
     let documents = client.database(&database).collection::<Document>("t");
     documents.drop().await.expect("dropped");
