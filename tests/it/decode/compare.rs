@@ -34,13 +34,6 @@ pub enum Finding {
     Different { namespace: String, id: String, differences: Vec<Difference> },
 }
 
-impl Report {
-    /// True when nothing but collections that have just been dropped stands between the two.
-    pub fn awaits_drops_only(&self) -> bool {
-        !self.findings.is_empty() && self.findings.iter().all(|f| matches!(f, Finding::Gone(_)))
-    }
-}
-
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
