@@ -69,7 +69,8 @@ async fn both_servers_may_stop_and_start_again() {
         daemon.sigterm();
         daemon = case.start(&config);
     }
-    // Both at once, and the daemon started while they are away is told so at once, as with a wrong address.
+    until_ready(&daemon).await;
+    // Both at once.
     servers.change("kill-postgres", &[]);
     servers.change("kill-mongo", &[]);
     servers.change("start-mongo", &[]);
