@@ -88,7 +88,7 @@ impl Batch {
     /// Adds a row change.
     ///
     /// # Errors
-    /// As [`Fold::add`].
+    /// When a diff cannot be applied to a value that is known here.
     pub fn row(&mut self, change: RowChange) -> Result<(), crate::mapping::json_diff::DiffError> {
         self.fold.add(change)
     }
