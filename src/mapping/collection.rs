@@ -132,6 +132,14 @@ impl Collection {
         self.ddl.is_empty()
     }
 
+    /// A copy to try a conversion on: the table names that it takes are its own, so that throwing it away leaves them free.
+    #[must_use]
+    pub fn trial(&self) -> Self {
+        let mut trial = self.clone();
+        trial.shared.names = Arc::new(TableNames::default());
+        trial
+    }
+
     /// The tables, the root's first.
     #[must_use]
     pub fn tables(&self) -> &[SharedTable] {

@@ -81,7 +81,7 @@ impl RangeJob {
 
     async fn attempt(&self, tools: &Tools) -> Result<Outcome> {
         let mapping = self.copying.mapping.read().await;
-        let mut shape = mapping.clone();
+        let mut shape = mapping.trial();
         let mut reader = self.read(tools).await?;
         let copy = RangeCopy::begin(tools.target.client().await?, &tools.fence).await?;
         let mut tally = Tally::default();
