@@ -75,3 +75,41 @@ async fn a_hundred_thousand_documents_survive_twenty_kills() {
     assert_eq!((status["anomalies"].clone(), status["quarantined"].clone()), (0.into(), 0.into()), "{status}");
     daemon.sigterm();
 }
+
+/// Renames, drops, `$out` and swaps all the time, and a kill before the copy or the stream is through with them.
+#[tokio::test(flavor = "multi_thread")]
+async fn collections_that_change_their_names_survive_kills() {
+    const DDL_KILLS: usize = 24;
+    const DDL_STEPS: usize = 1600;
+    let case = Case::new("killddl").await;
+    let seed = seed("killddl");
+    let mut random = Random::new(seed, 1000);
+    let writers: Vec<_> = (0..2)
+        .map(|i| {
+            let mut writer = Writer::new(case.database(&format!("w{i}")), Random::new(seed, i), 5);
+            writer.ddl_every = 12;
+            tokio::spawn(async move {
+                writer.load(1000).await.expect("loaded");
+                for _ in 0..DDL_STEPS {
+                    wait::moment(Duration::from_millis(5)).await;
+                    writer.step().await.expect("worked");
+                }
+            })
+        })
+        .collect();
+    let config = case.config();
+    let mut kills = 0;
+    while kills < DDL_KILLS || !writers.iter().all(JoinHandle::is_finished) {
+        let daemon = case.start(&config);
+        wait::moment(Duration::from_millis(100 + random.next() % 1100)).await;
+        daemon.kill9();
+        kills += 1;
+    }
+    for writer in writers {
+        writer.await.expect("a writer");
+    }
+    println!("{kills} kills");
+    let daemon = case.start(&config);
+    case.expect_equal_within(Duration::from_secs(120)).await;
+    daemon.sigterm();
+}

@@ -19,6 +19,7 @@ mod decode;
 mod harness;
 mod workload;
 
+mod consistency;
 mod endpoints;
 mod kill;
 mod latency;
