@@ -87,6 +87,7 @@ impl Catalog {
             }
         }
         catalog.check_nothing_else(&rows, &actual);
+        catalog.check_table_names(&actual);
         catalog
     }
 
@@ -137,6 +138,28 @@ impl Catalog {
         }
     }
 
+    /// A table has another name than the contract's plain one only where that is too long or somebody else's.
+    fn check_table_names(&mut self, actual: &Actual) {
+        const LONGEST: usize = 63;
+        let mut problems = Vec::new();
+        for (namespace, root) in &self.roots {
+            let (database, collection) = namespace.split_once('.').unwrap_or_default();
+            visit(root, &mut |table| {
+                let path: String = table.path.iter().map(|name| format!("_{name}")).collect();
+                let wanted = (database.to_owned(), format!("{collection}{path}"));
+                // A root table with a name of its own gives it to its children.
+                let fits = wanted.0.len() <= LONGEST && wanted.1.len() <= LONGEST && root.name.1 == collection;
+                if (fits || path.is_empty() && wanted.1.len() <= LONGEST)
+                    && table.name != wanted
+                    && !actual.columns.contains_key(&wanted)
+                {
+                    problems.push(format!("{namespace} {:?} lies in {:?}, and {wanted:?} is free", table.path, table.name));
+                }
+            });
+        }
+        self.problems.extend(problems);
+    }
+
     /// No table and no column that `tailwater.paths` does not explain.
     fn check_nothing_else(&mut self, rows: &[PathRow], actual: &Actual) {
         let mut known: BTreeMap<&TableName, BTreeSet<&str>> = BTreeMap::new();
@@ -153,6 +176,13 @@ impl Catalog {
                 self.problems.push(format!("column {column:?} of {table:?} is not in tailwater.paths"));
             }
         }
+    }
+}
+
+fn visit(table: &Table, look: &mut impl FnMut(&Table)) {
+    look(table);
+    for child in &table.children {
+        visit(child, look);
     }
 }
 

@@ -115,3 +115,26 @@ async fn two_paths_never_share_a_table_or_a_column() {
     assert_eq!(columns.iter().filter(|c| c.starts_with("_index")).count(), 2, "{columns:?}");
     assert_eq!(case.key("student_list").await, ["student__id", "_index"]);
 }
+
+/// The shape is learnt from a sample; what a later document adds is named no differently.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_sample_missed_has_its_plain_name() {
+    const RARE: i32 = 40;
+    let case = Case::new("sample").await;
+    let documents = (0..4000).map(|id| {
+        let mut document = doc! {"_id": id, "o": {"x": id}};
+        if id % 100 == 50 {
+            document.insert(format!("rare{}", id / 100), doc! {"list": [{"x": 1}]});
+        }
+        document
+    });
+    case.collection("c").insert_many(documents).await.expect("inserted");
+    let _daemon = case.start(&case.config());
+    case.expect_equal().await;
+    let mut expected: Vec<String> = (0..RARE)
+        .flat_map(|i| [format!("c_rare{i}"), format!("c_rare{i}_list")])
+        .chain(["c".into(), "c_o".into()])
+        .collect();
+    expected.sort();
+    assert_eq!(case.tables().await, expected);
+}
