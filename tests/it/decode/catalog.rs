@@ -153,7 +153,8 @@ impl Catalog {
                     && table.name != wanted
                     && !actual.columns.contains_key(&wanted)
                 {
-                    problems.push(format!("{namespace} {:?} lies in {:?}, and {wanted:?} is free", table.path, table.name));
+                    problems
+                        .push(format!("{namespace} {:?} lies in {:?}, and {wanted:?} is free", table.path, table.name));
                 }
             });
         }
