@@ -37,7 +37,14 @@ impl Lane {
 
     /// Converts until the input ends or nobody takes the output any more.
     pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<WriteSet>) {
-        while let Some(LaneInput { change, permit, converted }) = input.recv().await {
+        while let Some(input) = input.recv().await {
+            let (change, permit) = match input {
+                LaneInput::Change { change, permit } => (change, permit),
+                LaneInput::Settled(settled) => {
+                    let _ = settled.send(()); // the router may have stopped; then nobody waits
+                    continue;
+                }
+            };
             let write_set = WriteSet {
                 position: change.position.clone(),
                 boundary: change.boundary,
@@ -46,9 +53,6 @@ impl Lane {
                 steps: self.convert(change.operation),
                 permit,
             };
-            if let Some(converted) = converted {
-                let _ = converted.send(()); // the router may have stopped; then nobody waits
-            }
             if output.send(write_set).await.is_err() {
                 return; // the executor ended, and with it this attempt of the pipeline
             }

@@ -1,9 +1,13 @@
 //! Fans the stream out: each change to its collection's lane, a ticket for it to its database's executor.
 //!
 //! In: changes in source order. Out: lane inputs and tickets; the ticket always goes first, so that an executor can never
-//! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (drop,
-//! rename) is waited for until its lane has converted it, so that names are taken and given back in source order.
+//! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (create,
+//! drop, rename) is converted alone: every lane has converted what comes before it, and nothing that comes after it goes
+//! to any lane until it is converted. So names are taken and given back in source order, although lanes run side by side.
 //! Dropping the router ends the flow: lanes convert what they have, executors commit what is whole, and both end.
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +53,7 @@ pub struct RouterParts {
     /// The collections that are known.
     pub collections: HashMap<CollectionId, Collection>,
     /// Documents in quarantine.
-    pub quarantined: HashSet<(CollectionId, String)>,
+    pub quarantined: HashMap<CollectionId, HashSet<String>>,
     /// Positions up to which a database's changes are applied already.
     pub done: HashMap<String, Position>,
     /// The memory limit, one permit a byte.
@@ -75,6 +79,8 @@ pub struct Router {
     /// Which executor a database has, and its shared name.
     databases: HashMap<Box<str>, (usize, Arc<str>)>,
     run: Run,
+    /// Lanes that may still have something to convert.
+    busy: HashMap<LaneId, mpsc::Sender<LaneInput>>,
     /// Executors that have changes of a source transaction whose last change is not routed yet.
     open: BTreeSet<usize>,
 }
@@ -106,6 +112,7 @@ impl Router {
             executors: Vec::new(),
             databases: HashMap::new(),
             run: Run::default(),
+            busy: HashMap::new(),
             open: BTreeSet::new(),
         }
     }
@@ -173,11 +180,11 @@ impl Router {
             | Operation::Update { .. }
             | Operation::Delete { .. } => {
                 let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
-                self.push(handle, LaneInput { change, permit, converted: None }).await
+                self.push(handle, change, permit).await
             }
             Operation::Create => {
                 let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
-                self.push_and_wait(handle, change).await
+                self.change_names(handle, change).await
             }
             Operation::Drop => self.drop_collection(id, change).await,
             Operation::Rename { to, drop_target } => {
@@ -193,7 +200,7 @@ impl Router {
             return Ok(());
         }
         let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
-        self.push_and_wait(handle.clone(), change).await?;
+        self.change_names(handle.clone(), change).await?;
         self.lanes.remove(&id);
         self.send(handle.executor, Ticket::Close { lane: handle.lane }).await
     }
@@ -215,7 +222,7 @@ impl Router {
             return self.drop_collection(id, Change { operation: Operation::Drop, ..change }).await;
         }
         let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
-        self.push_and_wait(handle, change).await?;
+        self.change_names(handle, change).await?;
         if let Some(handle) = self.lanes.get_mut(&id) {
             handle.namespace = to;
         }
@@ -254,8 +261,7 @@ impl Router {
         let (output, write_sets) = mpsc::channel(LANE_DEPTH);
         self.flush().await?;
         self.send(executor, Ticket::Open { lane, output: write_sets }).await?;
-        let quarantined = self.parts.quarantined.iter().filter(|(of, _)| *of == id).map(|(_, key)| key.clone());
-        let quarantined = quarantined.collect();
+        let quarantined = self.parts.quarantined.remove(&id).unwrap_or_default();
         let handle = Handle { lane, input: changes, executor, namespace: collection.namespace().clone() };
         (self.parts.start_lane)(LaneParts { collection, database, quarantined, input, output });
         self.lanes.insert(id, handle.clone());
@@ -284,26 +290,41 @@ impl Router {
         (at, name)
     }
 
-    async fn push(&mut self, handle: Handle, input: LaneInput) -> Result<()> {
+    async fn push(&mut self, handle: Handle, change: Change, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
         let other = self.run.to.as_ref().is_some_and(|to| to.lane != handle.lane);
         if other || self.run.inputs.len() >= RUN_LENGTH {
             self.flush().await?;
         }
-        if input.change.boundary {
+        if change.boundary {
             self.open.remove(&handle.executor);
         } else {
             self.open.insert(handle.executor);
         }
         self.run.to = Some(handle);
-        self.run.inputs.push(input);
+        self.run.inputs.push(LaneInput::Change { change, permit });
         Ok(())
     }
 
-    async fn push_and_wait(&mut self, handle: Handle, change: Change) -> Result<()> {
-        let (converted, done) = oneshot::channel();
-        self.push(handle, LaneInput { change, permit: None, converted: Some(converted) }).await?;
+    /// Has a change converted alone (see the module).
+    async fn change_names(&mut self, handle: Handle, change: Change) -> Result<()> {
+        self.settle().await?;
+        self.push(handle, change, None).await?;
+        self.settle().await
+    }
+
+    /// Waits until every lane has converted what it was given.
+    async fn settle(&mut self) -> Result<()> {
         self.flush().await?;
-        done.await.map_err(|_| executor_ended())
+        let mut waiting = Vec::with_capacity(self.busy.len());
+        for (_, lane) in self.busy.drain() {
+            let (settled, done) = oneshot::channel();
+            lane.send(LaneInput::Settled(settled)).await.map_err(|_| executor_ended())?;
+            waiting.push(done);
+        }
+        for done in waiting {
+            done.await.map_err(|_| executor_ended())?;
+        }
+        Ok(())
     }
 
     /// Sends what is collected: the ticket, then the changes.
@@ -311,6 +332,7 @@ impl Router {
         let Run { to, inputs } = std::mem::take(&mut self.run);
         let Some(handle) = to else { return Ok(()) };
         self.send(handle.executor, Ticket::Take { lane: handle.lane, count: inputs.len() }).await?;
+        self.busy.insert(handle.lane, handle.input.clone());
         for input in inputs {
             handle.input.send(input).await.map_err(|_| executor_ended())?;
         }

@@ -6,9 +6,9 @@
 //! does not fit is then left alone, because a later delta overwrites it.
 
 use super::collection::{Output, Reject};
-use super::document::{Pass, field_mut, field_name};
+use super::document::{Pass, field_name};
 use super::json::{self, Flavour};
-use super::shape::{ColumnState, Field, Kind, Node, Route};
+use super::shape::{ColumnState, Field, Kind, Node};
 use crate::model::bson::{Doc, Document, Value};
 use crate::model::row::Row;
 use crate::model::table::PgType;
@@ -81,20 +81,13 @@ impl<O: Output> Pass<'_, '_, O> {
     }
 
     fn set(&mut self, node: &mut Node, name: &str, value: Value<'_>, patch: &mut Patch) -> Result<(), Reject> {
-        let Node { table, kind, path, fields, .. } = node;
-        let field = field_mut(fields, name);
-        self.unset(field, patch);
+        if let Some(field) = node.fields.get(name) {
+            self.unset(field, patch);
+        }
         if value.is_null() {
             return Ok(());
         }
-        match field.route(&value, &self.shared.options)? {
-            Route::Column => self.store(*table, path, name, &mut field.column, value, &mut patch.row),
-            Route::Child => self.put_children(field, value),
-            Route::NewChild(child_kind) => {
-                self.create_child(*table, *kind, path, name, child_kind, field)?;
-                self.put_children(field, value)
-            }
-        }
+        self.put_field(node, name, value, &mut patch.row)
     }
 
     /// A diff of the value at `name`.

@@ -74,8 +74,14 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         Ok(())
     }
 
-    /// One field of a whole row. Its column and its children do not exist yet, or are gone.
-    fn put_field(&mut self, node: &mut Node, name: &str, value: Value<'_>, row: &mut Row) -> Result<(), Reject> {
+    /// One field, not null, of a row. Its rows in child tables do not exist yet, or are gone.
+    pub(super) fn put_field(
+        &mut self,
+        node: &mut Node,
+        name: &str,
+        value: Value<'_>,
+        row: &mut Row,
+    ) -> Result<(), Reject> {
         let Node { table, kind, path, fields, .. } = node;
         let field = field_mut(fields, name);
         match field.route(&value, &self.shared.options)? {
@@ -220,7 +226,7 @@ pub(super) fn field_name(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
 }
 
 /// The field of that name, made where it is missing.
-pub(super) fn field_mut<'f>(fields: &'f mut HashMap<String, Field>, name: &str) -> &'f mut Field {
+fn field_mut<'f>(fields: &'f mut HashMap<String, Field>, name: &str) -> &'f mut Field {
     if !fields.contains_key(name) {
         fields.insert(name.to_owned(), Field::default());
     }

@@ -10,15 +10,18 @@ use super::write_set::WriteSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LaneId(pub u64);
 
-/// One change on its way through a lane.
+/// What a lane takes, in order.
 #[derive(Debug)]
-pub struct LaneInput {
-    /// The change.
-    pub change: Change,
-    /// The memory it occupies.
-    pub permit: Option<OwnedSemaphorePermit>,
-    /// Told when the change is converted: names are taken and given back in source order by waiting for it.
-    pub converted: Option<oneshot::Sender<()>>,
+pub enum LaneInput {
+    /// A change to convert.
+    Change {
+        /// The change.
+        change: Change,
+        /// The memory it occupies.
+        permit: Option<OwnedSemaphorePermit>,
+    },
+    /// Told when everything before it is converted.
+    Settled(oneshot::Sender<()>),
 }
 
 /// What an executor does next. Tickets arrive in source order, so no lane can be overtaken.

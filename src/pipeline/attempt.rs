@@ -1,6 +1,6 @@
 //! One attempt: become the writer, learn what is committed, copy what is not, follow.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -62,8 +62,9 @@ impl Attempt<'_> {
             () = self.shutdown.cancelled() => return Ok(()),
         }
         // What the snapshot put into quarantine concerns the stream too.
-        let quarantined = session.target.known().await?.quarantined;
-        session.telemetry.quarantined(u64::try_from(quarantined.len()).unwrap_or(u64::MAX));
+        let quarantined = session.target.quarantined().await?;
+        let documents: usize = quarantined.values().map(HashSet::len).sum();
+        session.telemetry.quarantined(u64::try_from(documents).unwrap_or(u64::MAX));
         Stream { session: &session, floor, checkpoints, collections, quarantined, goal }.run().await
     }
 
@@ -136,7 +137,7 @@ impl Session<'_> {
 
     /// Names that something else has in the target are not ours to take; a collection that wants one is refused.
     async fn occupy(&self, collections: &Collections) -> Result<()> {
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         for info in &collections.to_copy {
             let schema = schema_identifier(&collections.shared, &info.namespace);
             if seen.insert(schema.clone()) {

@@ -42,7 +42,7 @@ pub struct Stream<'s> {
     pub floor: Position,
     pub checkpoints: Checkpoints,
     pub collections: Collections,
-    pub quarantined: HashSet<(CollectionId, String)>,
+    pub quarantined: HashMap<CollectionId, HashSet<String>>,
     /// Ends once everything up to here is committed.
     pub goal: Option<ClusterTime>,
 }

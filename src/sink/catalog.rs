@@ -1,6 +1,6 @@
 //! The catalog in schema `tailwater`: made at start, read once, then written together with the data it describes.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Object;
 use tokio_postgres::Row;
@@ -26,8 +26,6 @@ pub struct Known {
     pub collections: Vec<CollectionRow>,
     /// Their paths.
     pub paths: Vec<PathRow>,
-    /// Documents in quarantine.
-    pub quarantined: HashSet<(CollectionId, String)>,
 }
 
 impl Target {
@@ -59,12 +57,23 @@ impl Target {
         for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
             known.paths.push(path_row(&row).ok_or_else(|| damaged("paths"))?);
         }
-        let sql = "SELECT DISTINCT collection::text, id_key FROM tailwater.quarantine WHERE pipeline = $1";
-        for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
-            let id = CollectionId::parse(row.get(0)).ok_or_else(|| damaged("quarantine"))?;
-            known.quarantined.insert((id, row.get(1)));
-        }
         Ok(known)
+    }
+
+    /// The ids of the documents in quarantine, by collection.
+    ///
+    /// # Errors
+    /// When it cannot be read or is damaged.
+    pub async fn quarantined(&self) -> Result<HashMap<CollectionId, HashSet<String>>> {
+        let client = self.client().await?;
+        let sql = "SELECT DISTINCT collection::text, id_key FROM tailwater.quarantine WHERE pipeline = $1";
+        let rows = client.query(sql, &[&&**self.pipeline()]).await;
+        let mut quarantined: HashMap<_, HashSet<_>> = HashMap::new();
+        for row in rows.map_err(|error| fault(Stage::Sink, "reading the quarantine", &error))? {
+            let id = CollectionId::parse(row.get(0)).ok_or_else(|| damaged("quarantine"))?;
+            quarantined.entry(id).or_default().insert(row.get(1));
+        }
+        Ok(quarantined)
     }
 
     /// The tables, views and indexes that lie in a schema and are not ours to name.

@@ -1,0 +1,92 @@
+//! The order in which lanes convert, with lanes that note what they take instead of mapping it.
+
+use super::*;
+use crate::mapping::names::TableNames;
+use crate::mapping::options::MappingOptions;
+use crate::model::bson::Document;
+
+/// The changes that lanes have taken, in the order of taking: collection and operation.
+static TAKEN: Mutex<Vec<(String, &'static str)>> = Mutex::new(Vec::new());
+
+/// The lane of `slow` lets everybody else go first before each change.
+fn start_lane(mut parts: LaneParts) {
+    tokio::spawn(async move {
+        let name = parts.collection.namespace().collection.to_string();
+        while let Some(input) = parts.input.recv().await {
+            for _ in 0..if name == "slow" { 1000 } else { 0 } {
+                tokio::task::yield_now().await;
+            }
+            match input {
+                LaneInput::Change { change, .. } => {
+                    let taken = (name.clone(), change.operation.name());
+                    TAKEN.lock().expect("no panic before").push(taken);
+                }
+                LaneInput::Settled(settled) => settled.send(()).expect("the router waits"),
+            }
+        }
+        drop(parts.output);
+    });
+}
+
+fn router() -> Router {
+    let start_executor = || {
+        let (sender, mut tickets) = mpsc::channel(8);
+        // A lane's output lives as long as somebody may read it.
+        tokio::spawn(async move {
+            let mut outputs = Vec::new();
+            while let Some(ticket) = tickets.recv().await {
+                outputs.push(ticket);
+            }
+        });
+        sender
+    };
+    Router::new(RouterParts {
+        filter: NamespaceFilter::new(Vec::new(), Vec::new()),
+        shared: Shared {
+            names: Arc::new(TableNames::default()),
+            options: Arc::new(MappingOptions::default()),
+            collections: Arc::new(Vec::new()),
+        },
+        collections: HashMap::new(),
+        quarantined: HashMap::new(),
+        done: HashMap::new(),
+        memory: Arc::new(Semaphore::new(1 << 20)),
+        memory_limit: 1 << 20,
+        max_executors: 2,
+        start_lane,
+        start_executor: Box::new(start_executor),
+        assigned: Arc::default(),
+    })
+}
+
+fn change(collection: &str, operation: Operation) -> Change {
+    let id = if collection == "slow" { 1 } else { 2 };
+    Change {
+        position: Position::from_token("8260000000000000010000").expect("a token"),
+        namespace: Namespace::new("shop", collection),
+        collection: CollectionId::parse(&format!("00000000-0000-0000-0000-00000000000{id}")).expect("a UUID"),
+        boundary: true,
+        operation,
+    }
+}
+
+fn insert() -> Operation {
+    Operation::Insert { document: Document::new(vec![5, 0, 0, 0, 0]).expect("an empty document") }
+}
+
+/// A drop gives names back. Whoever comes before it must have asked for its names by then, or it is given those of the
+/// dropped tables, which are still there when PostgreSQL gets to it.
+#[tokio::test]
+async fn a_drop_is_converted_after_all_that_comes_before_it_and_before_all_that_follows() {
+    let mut router = router();
+    let changes = vec![
+        change("quick", insert()),
+        change("slow", insert()),
+        change("quick", Operation::Drop),
+        change("slow", Operation::Rename { to: Namespace::new("shop", "quick"), drop_target: None }),
+    ];
+    router.route(changes).await.expect("routed");
+    let taken = TAKEN.lock().expect("no panic before").clone();
+    let taken: Vec<_> = taken.iter().map(|(collection, operation)| (collection.as_str(), *operation)).collect();
+    assert_eq!(taken, [("quick", "insert"), ("slow", "insert"), ("quick", "drop"), ("slow", "rename")]);
+}
