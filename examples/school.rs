@@ -2,6 +2,9 @@
 //!
 //! MongoDB is at `MONGODB_URI`, PostgreSQL at `POSTGRES_URI`. The same seed gives the same school.
 
+#[path = "shared/random.rs"]
+mod random;
+
 use std::error::Error;
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -12,6 +15,8 @@ use clap::{Parser, Subcommand};
 use mongodb::Collection;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use random::Random;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
@@ -83,22 +88,12 @@ async fn mongo() -> Result<Collection<Document>> {
 
 // ---- The school
 
-/// SplitMix64.
-struct Random(u64);
-
+/// Values of the school.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
     /// From `low` to `high`, both included.
     fn between(&mut self, low: i32, high: i32) -> i32 {
         let span = u64::from(high.abs_diff(low)) + 1;
-        low + i32::try_from(self.next() % span).unwrap_or(0)
+        low + i32::try_from(self.below(span)).unwrap_or(0)
     }
 
     fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
@@ -166,7 +161,7 @@ async fn seed(students: &Collection<Document>, count: i32) -> Result<()> {
     if students.find_one(doc! {}).await?.is_some() {
         return Err("there is a collection school.students already, the demo does not touch it".into());
     }
-    let mut random = Random(1);
+    let mut random = Random::new(1);
     let all: Vec<Document> = (1..=count).map(|id| random.student(id)).collect();
     for some in all.chunks(1000) {
         students.insert_many(some).await?;
@@ -195,7 +190,7 @@ const NEW_FIELDS: [NewField; 7] = [
 ];
 
 async fn traffic(students: &Collection<Document>, limit: Duration) -> Result<()> {
-    let mut random = Random(2);
+    let mut random = Random::new(2);
     let (mut ids, mut next) = living(students).await?;
     let (mut inserts, mut updates, mut deletes) = (0, 0, 0);
     let mut tick = interval(Duration::from_millis(10));

@@ -7,28 +7,15 @@ use mongodb::options::{DeleteOneModel, InsertOneModel, UpdateOneModel, WriteMode
 use mongodb::{Client, Namespace};
 
 use crate::Result;
+use crate::random::Random;
 
 /// Writes in one command.
 const COMMAND: u64 = 1000;
 /// Commands at the same time, each for collections of its own, so that the order within a collection is kept.
 const WRITERS: usize = 4;
 
-/// SplitMix64.
-struct Random(u64);
-
+/// Values of the load.
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> i64 {
-        i64::try_from(self.next() % limit.max(1)).unwrap_or(0)
-    }
-
     fn text(&mut self, words: i64) -> String {
         const WORDS: [&str; 8] = ["mill", "station", "harbour", "garden", "winter", "copper", "north", "letter"];
         let word = |at: i64| usize::try_from(at).ok().and_then(|at| WORDS.get(at)).copied().unwrap_or_default();
@@ -74,7 +61,7 @@ impl Feed {
     pub fn new(database: &str, collection: &str, shape: Shape) -> Self {
         let seed = database.bytes().chain(collection.bytes()).fold(7, |seed, b| seed * 31 % 1_000_003 + u64::from(b));
         let (database, collection) = (database.to_owned(), collection.to_owned());
-        Self { database, collection, shape, low: 0, high: 0, serial: 0, random: Random(seed) }
+        Self { database, collection, shape, low: 0, high: 0, serial: 0, random: Random::new(seed) }
     }
 
     /// Documents that are there.

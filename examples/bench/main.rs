@@ -5,6 +5,8 @@
 mod cases;
 mod daemon;
 mod load;
+#[path = "../shared/random.rs"]
+mod random;
 mod report;
 
 use std::error::Error;

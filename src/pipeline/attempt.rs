@@ -31,6 +31,24 @@ pub struct Attempt<'a> {
     pub shutdown: &'a CancellationToken,
 }
 
+/// Both servers, connected and looked at.
+pub struct Servers {
+    source: Source,
+    probe: Probe,
+    target: Target,
+}
+
+impl Servers {
+    pub async fn connect(config: &Config) -> Result<Self> {
+        // A malformed target URI is told before anybody waits for the source.
+        Target::new(&config.target, &config.pipeline)?;
+        let source = Source::connect(&config.source).await?;
+        let probe = source.probe().await?;
+        let target = Target::connect(&config.target, &config.pipeline).await?;
+        Ok(Self { source, probe, target })
+    }
+}
+
 /// What an attempt has when it writes.
 pub struct Session<'a> {
     pub config: &'a Config,
@@ -43,10 +61,10 @@ pub struct Session<'a> {
 }
 
 impl Attempt<'_> {
-    /// Runs until the mode's end, a stop, or an error.
-    pub async fn run(&self) -> Result<()> {
+    /// Runs until the mode's end, a stop, or an error; connects unless it is given connected servers.
+    pub async fn run(&self, servers: Option<Servers>) -> Result<()> {
         let session = tokio::select! {
-            session = self.open() => session?,
+            session = self.open(servers) => session?,
             () = self.shutdown.cancelled() => return Ok(()),
         };
         let goal = match self.mode {
@@ -68,12 +86,13 @@ impl Attempt<'_> {
         Stream { session: &session, floor, checkpoints, collections, quarantined, goal }.run().await
     }
 
-    async fn open(&self) -> Result<Session<'_>> {
+    async fn open(&self, servers: Option<Servers>) -> Result<Session<'_>> {
         self.telemetry.state(State::Starting);
         let (config, telemetry, shutdown) = (self.config, self.telemetry, self.shutdown);
-        let source = Source::connect(&config.source).await?;
-        let probe = source.probe().await?;
-        let target = Target::connect(&config.target, &config.pipeline).await?;
+        let Servers { source, probe, target } = match servers {
+            Some(connected) => connected,
+            None => Servers::connect(config).await?,
+        };
         target.prepare_catalog().await?;
         let leader = Leader::elect(&target, || telemetry.state(State::Standby)).await?;
         telemetry.state(State::Starting);

@@ -24,6 +24,9 @@ const WINDOW_EVERY: u32 = 300;
 /// A window shorter than this is worth a warning: an hour is little time to mend a target at night.
 const SHORT_WINDOW_SECONDS: u32 = 3600;
 
+/// Who is less behind than this keeps up.
+const FAR_BEHIND_SECONDS: u32 = 60;
+
 /// See the module.
 pub struct Coordinator<'s> {
     session: &'s Session<'s>,
@@ -135,10 +138,14 @@ impl<'s> Coordinator<'s> {
             Ok(Some(window)) => {
                 let left = self.floor.cluster_time().seconds.saturating_sub(window.first.seconds);
                 self.session.telemetry.oplog_window(f64::from(left));
-                let kept = window.last.seconds.saturating_sub(window.first.seconds);
-                // A young oplog is short because nothing has been cut off yet; only one that is being left behind counts.
-                if left < SHORT_WINDOW_SECONDS.min(kept / 2) {
-                    tracing::warn!(left_seconds = left, "the oplog reaches back little further than the position");
+                let behind = window.last.seconds.saturating_sub(self.floor.cluster_time().seconds);
+                // A young oplog is short because nothing has been cut off yet, and no danger to who keeps up with it.
+                if left < SHORT_WINDOW_SECONDS && behind > left.max(FAR_BEHIND_SECONDS) {
+                    tracing::warn!(
+                        left_seconds = left,
+                        behind_seconds = behind,
+                        "more than half of the oplog's window is used up; enlarge the oplog (replSetResizeOplog)"
+                    );
                 }
             }
             Ok(None) => {}

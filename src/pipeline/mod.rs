@@ -18,11 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::config::Config;
 use crate::error::{Class, Error, Result};
 use crate::model::state::State;
-use crate::sink::target::Target;
-use crate::source::Source;
 use crate::telemetry::Telemetry;
 
-use attempt::Attempt;
+use attempt::{Attempt, Servers};
 use backoff::Backoff;
 pub use check::preflight;
 
@@ -40,15 +38,16 @@ pub enum RunMode {
 /// # Errors
 /// What stopped it: anything that is wrong before the first write, and later what does not pass by itself.
 pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: CancellationToken) -> Result<()> {
-    tokio::select! {
-        ready = reachable(&config) => ready?,
+    // What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
+    let mut servers = tokio::select! {
+        servers = Servers::connect(&config) => Some(servers?),
         () = shutdown.cancelled() => return Ok(()),
-    }
+    };
     let mut backoff = Backoff::new();
     loop {
         let started = Instant::now();
         let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown };
-        let Err(error) = attempt.run().await else { return Ok(()) };
+        let Err(error) = attempt.run(servers.take()).await else { return Ok(()) };
         if shutdown.is_cancelled() && error.class() == Class::Transient {
             return Ok(()); // nothing is lost: the next start goes on from the committed position
         }
@@ -68,13 +67,4 @@ fn retrying(telemetry: &Telemetry, error: &Error, pause: std::time::Duration) {
     tracing::warn!(stage = error.stage().name(), retry_in_ms = pause.as_millis(), "{error}");
     telemetry.retry(error.stage());
     telemetry.state(State::Retrying { stage: error.stage().name(), message: error.to_string() });
-}
-
-/// What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
-async fn reachable(config: &Config) -> Result<()> {
-    // A malformed target URI is told before anybody waits for the source.
-    Target::new(&config.target, &config.pipeline)?;
-    let source = Source::connect(&config.source).await?;
-    source.probe().await?;
-    Target::connect(&config.target, &config.pipeline).await.map(|_| ())
 }
