@@ -7,6 +7,7 @@ mod attempt;
 mod backoff;
 mod check;
 mod coordinator;
+mod plan;
 mod range;
 mod snapshot;
 mod stream;
@@ -23,6 +24,7 @@ use crate::telemetry::Telemetry;
 use attempt::{Attempt, Servers};
 use backoff::Backoff;
 pub use check::preflight;
+pub use plan::{CollectionPlan, plan};
 
 /// When `run` ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

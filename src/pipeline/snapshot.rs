@@ -24,7 +24,7 @@ use crate::telemetry::Telemetry;
 const RANGE_BYTES: u64 = 32 << 20;
 
 /// Documents that are looked at before the first range, so that most of the shape is known when rows are made.
-const SAMPLE: u32 = 1000;
+pub const SAMPLE: u32 = 1000;
 
 /// Times that a collection may be renamed while it is looked at.
 const PREPARE_ATTEMPTS: usize = 10;

@@ -15,7 +15,7 @@ pub mod faults;
 pub mod fence;
 mod fold;
 pub mod options;
-mod sql;
+pub mod sql;
 pub mod status;
 pub mod target;
 mod tls;

@@ -21,6 +21,15 @@ pub fn create_table(table: &Table) -> String {
     format!("CREATE TABLE {} ({}, PRIMARY KEY ({key}))", table.qualified(), columns.join(", "))
 }
 
+/// `CREATE TABLE` as a person would write it, a line for each column.
+#[must_use]
+pub fn create_table_lines(table: &Table) -> String {
+    let mut lines: Vec<String> =
+        table.columns.iter().enumerate().map(|(i, column)| column_definition(column, i < table.key)).collect();
+    lines.push(format!("PRIMARY KEY ({})", names(table.key_columns())));
+    format!("CREATE TABLE {} (\n    {}\n)", table.qualified(), lines.join(",\n    "))
+}
+
 /// `ALTER TABLE … ADD COLUMN` for the last column.
 #[must_use]
 pub fn add_column(table: &Table) -> Option<String> {

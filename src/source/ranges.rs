@@ -67,7 +67,8 @@ impl Source {
         Ok(cut(&ids, wanted))
     }
 
-    /// About `n` documents: the first half in natural order, the others at random.
+    /// At most `n` documents: the first half of them from the beginning in natural order, the others from its end, so
+    /// that old and new forms are seen, and two looks at the same collection see the same.
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when the collection was renamed or dropped meanwhile, or `at` is too old to be read.
@@ -79,18 +80,18 @@ impl Source {
         }
         let doing = format!("sample {}", collection.namespace);
         let site = self.site(Stage::Snapshot, &doing);
-        let (first, random) = (i64::from(n.div_ceil(2)), i64::from(n / 2));
-        let mut command = rawdoc! { "find": &*collection.namespace.collection, "limit": first };
-        command.append(bson::cstr!("collectionUUID"), uuid_value(collection.id));
-        command.append(bson::cstr!("readConcern"), snapshot_concern(at));
-        let mut documents = self.all(&collection.namespace.database, command, site).await?;
-        if random > 0 && i64::try_from(documents.len()).is_ok_and(|found| found == first) {
-            let pipeline = bson::rawbson!([{ "$sample": { "size": random } }]);
-            let mut command = rawdoc! { "aggregate": &*collection.namespace.collection, "pipeline": pipeline };
-            command.append(bson::cstr!("cursor"), rawdoc! {});
+        let (first, last) = (i64::from(n.div_ceil(2)), i64::from(n / 2));
+        let command = |direction: i32, limit: i64| {
+            let mut command = rawdoc! { "find": &*collection.namespace.collection, "limit": limit };
+            command.append(bson::cstr!("sort"), rawdoc! { "$natural": direction });
             command.append(bson::cstr!("collectionUUID"), uuid_value(collection.id));
             command.append(bson::cstr!("readConcern"), snapshot_concern(at));
-            documents.extend(self.all(&collection.namespace.database, command, site).await?);
+            command
+        };
+        let database = &collection.namespace.database;
+        let mut documents = self.all(database, command(1, first), site).await?;
+        if last > 0 && i64::try_from(documents.len()).is_ok_and(|found| found == first) {
+            documents.extend(self.all(database, command(-1, last), site).await?);
         }
         Ok(documents)
     }

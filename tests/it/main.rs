@@ -26,6 +26,7 @@ mod latency;
 mod many;
 mod mapping_basics;
 mod oracle;
+mod plan;
 mod public_updates;
 mod restarts;
 mod source;
