@@ -38,7 +38,8 @@ spawn() {
     if is_root; then command+=(setpriv --reuid=$NOBODY --regid=$NOBODY --clear-groups --); fi
     (
         ulimit -c 0
-        ulimit -n 64000 2>/dev/null || true
+        # MongoDB ends when it may not open another file; an ordinary user often starts with 1024 and a higher hard limit.
+        ulimit -n 64000 2>/dev/null || ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
         cd /
         exec "${command[@]}" "$@" </dev/null >>"$log" 2>&1 8>&- 9>&-
     ) &
