@@ -1,4 +1,11 @@
 //! Schema changes inside the caller's transaction, each with its line in `tailwater.events`.
+//!
+//! What takes a table from everybody waits for its lock in short turns: whoever comes after a waiting ALTER queues behind
+//! it (PostgreSQL manual, 13.3), so one long reader would keep all others out for as long as it reads.
+
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
 
 use super::catalog::CatalogWriter;
 use super::faults::fault;
@@ -9,6 +16,16 @@ use crate::error::{Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::table::Table;
 use crate::model::write_set::Ddl;
+
+/// One turn of waiting for a table's lock: for so long others may queue behind us.
+const LOCK_TURN_MS: u32 = 200;
+
+/// Between two turns, everybody who queued goes first. Grows from turn to turn.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a wait is before it is told, and told again after twice the time.
+const TELL_AFTER: Duration = Duration::from_secs(1);
 
 impl Target {
     /// Applies schema changes in one transaction of their own. One such transaction runs at a time: two that make the
@@ -48,7 +65,7 @@ impl CatalogWriter<'_> {
             }
             // IF EXISTS and RESTRICT: a table that a user dropped is gone already, a view on it must not go silently.
             Ddl::DropTable(table) => {
-                self.statement("drop_table", &format!("DROP TABLE IF EXISTS {}", table.qualified())).await
+                self.locking("drop_table", &format!("DROP TABLE IF EXISTS {}", table.qualified())).await
             }
             Ddl::RenameTable { from, to } => self.rename(from, to).await,
             Ddl::Path(row) => self.path(row).await,
@@ -59,7 +76,7 @@ impl CatalogWriter<'_> {
 
     async fn optional(&self, kind: &str, sql: Option<String>) -> Result<()> {
         match sql {
-            Some(sql) => self.statement(kind, &sql).await,
+            Some(sql) => self.locking(kind, &sql).await,
             None => Ok(()),
         }
     }
@@ -68,6 +85,26 @@ impl CatalogWriter<'_> {
         tracing::info!(kind, sql, "schema change");
         let done = self.client.batch_execute(sql).await;
         done.map_err(|error| fault(Stage::Sink, &format!("running {sql}"), &error))?;
+        self.event(kind, sql).await
+    }
+
+    /// A statement that takes its table from everybody else. Gives up only with the connection; a stop of the daemon
+    /// leaves the whole transaction to the next start.
+    async fn locking(&self, kind: &str, sql: &str) -> Result<()> {
+        tracing::info!(kind, sql, "schema change");
+        let turn = format!(
+            "SAVEPOINT lock_turn; SET LOCAL lock_timeout = {LOCK_TURN_MS}; {sql}; \
+             SET LOCAL lock_timeout TO DEFAULT; RELEASE lock_turn"
+        );
+        let mut wait = Wait::new();
+        while let Err(error) = self.client.batch_execute(&turn).await {
+            if error.code() != Some(&SqlState::LOCK_NOT_AVAILABLE) {
+                return Err(fault(Stage::Sink, &format!("running {sql}"), &error));
+            }
+            let undone = self.client.batch_execute("ROLLBACK TO lock_turn; RELEASE lock_turn").await;
+            undone.map_err(|error| fault(Stage::Sink, "ending a turn of waiting for a lock", &error))?;
+            wait.pause(sql).await;
+        }
         self.event(kind, sql).await
     }
 
@@ -85,17 +122,44 @@ impl CatalogWriter<'_> {
     async fn rename(&self, from: &Table, to: &Table) -> Result<()> {
         if from.name != to.name {
             let sql = format!("ALTER TABLE {} RENAME TO {}", from.qualified(), to.name);
-            self.statement("rename_table", &sql).await?;
+            self.locking("rename_table", &sql).await?;
         }
         let there = format!("{}.{}", from.schema, to.name);
         if from.schema != to.schema {
             self.ensure_schema(&to.schema).await?;
-            self.statement("rename_table", &format!("ALTER TABLE {there} SET SCHEMA {}", to.schema)).await?;
+            self.locking("rename_table", &format!("ALTER TABLE {there} SET SCHEMA {}", to.schema)).await?;
         }
         for (old, new) in from.columns.iter().zip(&to.columns).filter(|(old, new)| old.name != new.name) {
             let sql = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", to.qualified(), old.name, new.name);
-            self.statement("rename_column", &sql).await?;
+            self.locking("rename_column", &sql).await?;
         }
         Ok(())
+    }
+}
+
+/// Waiting for a lock, between its turns.
+struct Wait {
+    since: Instant,
+    pause: Duration,
+    tell_after: Duration,
+}
+
+impl Wait {
+    fn new() -> Self {
+        Self { since: Instant::now(), pause: FIRST_PAUSE, tell_after: TELL_AFTER }
+    }
+
+    async fn pause(&mut self, sql: &str) {
+        let waited = self.since.elapsed();
+        if waited >= self.tell_after {
+            self.tell_after = waited * 2;
+            tracing::warn!(
+                sql,
+                waited_seconds = waited.as_secs(),
+                "a schema change waits for its table, which a long transaction uses (pg_stat_activity tells which)"
+            );
+        }
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
     }
 }

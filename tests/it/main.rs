@@ -23,6 +23,7 @@ mod consistency;
 mod endpoints;
 mod kill;
 mod latency;
+mod long_reader;
 mod many;
 mod mapping_basics;
 mod oracle;
