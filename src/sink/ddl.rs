@@ -11,7 +11,7 @@ use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
 use super::sql;
-use super::target::Target;
+use super::target::{LOCK_TIMEOUT, Target};
 use crate::error::{Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::table::Table;
@@ -94,7 +94,7 @@ impl CatalogWriter<'_> {
         tracing::info!(kind, sql, "schema change");
         let turn = format!(
             "SAVEPOINT lock_turn; SET LOCAL lock_timeout = {LOCK_TURN_MS}; {sql}; \
-             SET LOCAL lock_timeout TO DEFAULT; RELEASE lock_turn"
+             SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; RELEASE lock_turn"
         );
         let mut wait = Wait::new();
         while let Err(error) = self.client.batch_execute(&turn).await {

@@ -17,10 +17,11 @@ use crate::error::{Error, Kind, Result, Stage};
 /// The oldest PostgreSQL that is supported: `numeric` has infinities from 14 on.
 const MIN_VERSION: i32 = 140_000;
 
-/// Settings of every session. A schema change waits at most `lock_timeout` for readers, so that they never queue behind
-/// it for long; the attempt is then repeated. Doubles are cast through their shortest text (`extra_float_digits`).
-const SESSION: &str = "SET lock_timeout = '5s'; SET statement_timeout = 0; \
-    SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; \
+/// How long a statement waits for a lock before the attempt is repeated; schema changes wait in turns of their own.
+pub(super) const LOCK_TIMEOUT: &str = "5s";
+
+/// Settings of every session. Doubles are cast through their shortest text (`extra_float_digits`).
+const SESSION: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; \
     SET extra_float_digits = 1; SET search_path = pg_catalog; SET standard_conforming_strings = on";
 
 /// Who we are in the target, and what we may.
@@ -78,8 +79,9 @@ impl Target {
         let pool = Pool::builder(manager)
             .max_size(options.max_connections)
             .post_create(deadpool_postgres::Hook::async_fn(|client, _| {
+                let session = format!("SET lock_timeout = '{LOCK_TIMEOUT}'; {SESSION}");
                 Box::pin(
-                    async move { client.batch_execute(SESSION).await.map_err(deadpool_postgres::HookError::Backend) },
+                    async move { client.batch_execute(&session).await.map_err(deadpool_postgres::HookError::Backend) },
                 )
             }))
             .build()
