@@ -47,3 +47,22 @@ async fn others_still_read_while_a_schema_change_waits_for_a_long_reader() {
     case.expect_equal().await;
     daemon.sigterm();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_does_not_wait_for_a_long_reader() {
+    let case = Case::new("stop_reader").await;
+    case.collection("t").insert_one(doc! { "_id": 1, "a": 1 }).await.expect("inserted");
+    let config = case.config();
+    let daemon = case.start(&config);
+    case.settle().await;
+    let reader = connect(&case.postgres_uri).await;
+    let read = format!("BEGIN; SELECT * FROM \"{}db\".t", case.prefix);
+    reader.batch_execute(&read).await.expect("read");
+    case.collection("t").insert_one(doc! { "_id": 2, "late": "x" }).await.expect("inserted");
+    until_it_waits(&case, "late").await;
+    daemon.sigterm();
+    reader.batch_execute("COMMIT").await.expect("ended");
+    let daemon = case.start(&config);
+    case.expect_equal().await;
+    daemon.sigterm();
+}
