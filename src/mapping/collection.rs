@@ -74,6 +74,8 @@ pub struct Collection {
     pub(super) id_column: Option<ColumnState>,
     pub(super) copied: bool,
     pub(super) ddl: Vec<Ddl>,
+    /// Rows put so far, for [`super::shape::Field::last_row`].
+    rows: u64,
 }
 
 impl Collection {
@@ -92,6 +94,7 @@ impl Collection {
             id_column: None,
             copied: false,
             ddl: Vec::new(),
+            rows: 0,
         };
         new.register();
         new
@@ -196,8 +199,10 @@ impl Collection {
         let mut key = Key::default();
         key.push(&self.id_cell(&id)?);
         let mut pass = Pass::new(self.id, &self.namespace, &self.shared, &mut self.tables, &mut self.ddl, out, id, key);
+        pass.rows = self.rows;
         let result = convert(&mut pass, &mut self.root);
         changed |= pass.changed();
+        self.rows = pass.rows;
         result.map(|()| changed)
     }
 }

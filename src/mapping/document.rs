@@ -13,6 +13,9 @@ use crate::model::row::{Key, Row};
 use crate::model::table::{PgType, SharedTable, Table};
 use crate::model::write_set::{Anomaly, Ddl};
 
+/// A document that has a field name twice.
+const DUPLICATE: Reject = Reject("duplicate_field");
+
 /// The state of one conversion.
 pub struct Pass<'s, 'd, O: Output> {
     pub(super) collection: CollectionId,
@@ -27,6 +30,8 @@ pub struct Pass<'s, 'd, O: Output> {
     pub(super) changed: bool,
     /// Row buffers to use again, one per level of nesting.
     spare: Vec<Row>,
+    /// How many rows this mapping has put.
+    pub(super) rows: u64,
 }
 
 impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
@@ -41,7 +46,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         id: Value<'d>,
         key: Key,
     ) -> Self {
-        Self { collection, namespace, shared, tables, ddl, out, id, key, changed: false, spare: Vec::new() }
+        Self { collection, namespace, shared, tables, ddl, out, id, key, changed: false, spare: Vec::new(), rows: 0 }
     }
 
     /// True when the shape changed.
@@ -58,15 +63,32 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     }
 
     /// The row of `document` in the node's table, and the rows below it.
+    ///
+    /// # Errors
+    /// When a name comes twice (MongoDB takes such documents): one of the values would be lost.
     pub(super) fn put_row(&mut self, node: &mut Node, document: Doc<'_>) -> Result<(), Reject> {
         let mut row = self.spare.pop().unwrap_or_default();
         row.clear();
+        self.rows += 1;
+        let number = self.rows;
         for element in document.elements() {
             let (name, value) = element?;
-            if value.is_null() || (node.kind == Kind::Root && name == b"_id") {
+            if node.kind == Kind::Root && name == b"_id" {
                 continue;
             }
-            self.put_field(node, &field_name(name), value, &mut row)?;
+            let name = field_name(name);
+            if value.is_null() {
+                // Missing and null are one, but null after a value would be the value.
+                if node.fields.get(&*name).is_some_and(|field| field.last_row == number) {
+                    return Err(DUPLICATE);
+                }
+                continue;
+            }
+            let field = field_mut(&mut node.fields, &name);
+            if std::mem::replace(&mut field.last_row, number) == number {
+                return Err(DUPLICATE);
+            }
+            self.put_field(node, &name, value, &mut row)?;
         }
         let table = self.table(node.table)?;
         self.out.put(&table, &self.key, &row);

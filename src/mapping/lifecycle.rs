@@ -105,7 +105,7 @@ impl Collection {
         let Some(table) = self.tables.get(node.table) else { return };
         rows.push(self.table_path_row(&node.path, node.kind.form(), table));
         rows.extend(node.value.as_ref().map(|value| self.column_row(table, node.path.clone(), value)));
-        for (name, Field { column, child }) in &node.fields {
+        for (name, Field { column, child, .. }) in &node.fields {
             let path = || node.path.iter().chain([name]).cloned().collect();
             rows.extend(column.as_ref().map(|column| self.column_row(table, path(), column)));
             if let Some(child) = child {

@@ -56,6 +56,8 @@ pub struct Field {
     pub column: Option<ColumnState>,
     /// Its child table, once decided.
     pub child: Option<Box<Node>>,
+    /// The number of the last row that it was put into, to see it when a document has a name twice.
+    pub last_row: u64,
 }
 
 /// What is known of a column.

@@ -1,6 +1,6 @@
 //! Section 5, as far as the first release goes: what PostgreSQL cannot hold is stored as said, and on record.
 
-use mongodb::bson::{DateTime, bson, doc};
+use mongodb::bson::{DateTime, RawBson, RawDocumentBuf, bson, cstr, doc, rawdoc};
 
 use crate::harness::case::Case;
 
@@ -70,4 +70,36 @@ async fn a_document_whose_id_does_not_fit_is_in_quarantine() {
     assert_eq!(case.lines(held).await, ["3 | t"]);
     let streaming = |s: &serde_json::Value| s["quarantined"].as_u64() == Some(3) && s["state"] == "streaming";
     daemon.until_status("three in quarantine while it streams", streaming).await;
+}
+
+/// MongoDB takes a document that has a name twice. A row cannot: copying it would meet its own key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_with_a_name_twice_is_in_quarantine_and_stops_nobody() {
+    let case = Case::new("twice").await;
+    let twice = |id: i32, first: RawBson, second: RawBson| {
+        let mut document = RawDocumentBuf::new();
+        document.append(cstr!("_id"), id);
+        document.append(cstr!("f"), first);
+        document.append(cstr!("f"), second);
+        document
+    };
+    let object = |n: i32| RawBson::Document(rawdoc! { "x": n });
+    let raw = case.database("db").collection::<RawDocumentBuf>("c");
+    raw.insert_one(rawdoc! { "_id": 1, "f": { "x": 1 } }).await.expect("inserted");
+    raw.insert_one(twice(2, object(1), object(2))).await.expect("inserted");
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    raw.insert_one(twice(3, RawBson::Int32(1), object(2))).await.expect("inserted");
+    raw.insert_one(twice(4, RawBson::Int32(1), RawBson::Null)).await.expect("inserted");
+    raw.insert_one(twice(5, RawBson::Null, RawBson::Int32(1))).await.expect("inserted");
+    case.settle().await;
+    assert_eq!(case.lines("SELECT _id, f FROM {db}.c ORDER BY 1").await, ["1 | -", "5 | 1"]);
+    let waiting = "SELECT document_id, reason FROM tailwater.quarantine ORDER BY 1";
+    assert_eq!(case.lines(waiting).await, ["2 | duplicate_field", "3 | duplicate_field", "4 | duplicate_field"]);
+    for id in 2..5 {
+        raw.replace_one(doc! {"_id": id}, rawdoc! { "f": { "x": id } }).await.expect("replaced");
+    }
+    case.expect_equal().await;
+    assert_eq!(case.lines("SELECT count(*) FROM tailwater.quarantine").await, ["0"]);
+    daemon.sigterm();
 }
