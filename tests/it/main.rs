@@ -20,6 +20,7 @@ mod harness;
 mod workload;
 
 mod consistency;
+mod documentation;
 mod endpoints;
 mod kill;
 mod latency;

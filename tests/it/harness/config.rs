@@ -8,6 +8,8 @@ use std::net::TcpListener;
 #[derive(Debug, Clone, Default)]
 pub struct Config {
     sections: BTreeMap<String, BTreeMap<String, String>>,
+    /// Sections as they are written, after all others.
+    appended: String,
     pub port: u16,
 }
 
@@ -35,6 +37,12 @@ impl Config {
         self
     }
 
+    /// Adds sections as TOML, for what is no `section.key`: entries of a list, or a text from elsewhere.
+    pub fn append(&mut self, toml: &str) -> &mut Self {
+        self.appended.push_str(toml);
+        self
+    }
+
     /// The same daemon on another port, for a second process.
     pub fn on_another_port(&self) -> Self {
         let mut other = self.clone();
@@ -55,7 +63,7 @@ impl Config {
                 writeln!(text, "{key} = {value}").expect("a string takes everything");
             }
         }
-        text
+        text + &self.appended
     }
 }
 
