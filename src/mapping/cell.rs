@@ -4,6 +4,7 @@
 //! Formats: the `*_recv` functions of PostgreSQL.
 
 use super::json::{self, Flavour, clean_text, hex};
+use super::losses::reason_of;
 use super::numeric::{OutOfRange, write_numeric};
 use crate::model::bson::{Malformed, Value};
 use crate::model::table::PgType;
@@ -18,6 +19,8 @@ pub mod reason {
     pub const DATE: &str = "date_out_of_range";
     /// A number that `numeric` does not reach.
     pub const NUMBER: &str = "number_out_of_range";
+    /// U+FFFD stands for bytes of a field name that are not UTF-8.
+    pub const NAME: &str = "invalid_utf8_name";
 }
 
 /// A value that does not go into a cell of that type.
@@ -25,6 +28,8 @@ pub mod reason {
 pub enum CellError {
     /// The column must widen first.
     WrongType,
+    /// A nested document has a name twice, of which `jsonb` would keep one.
+    Twice,
     /// A nested document is malformed.
     Malformed(Malformed),
 }
@@ -52,19 +57,11 @@ pub fn write(value: Value<'_>, ty: PgType, out: &mut Vec<u8>) -> Result<Option<&
         }
         PgType::Jsonb => {
             out.push(1); // the version byte of jsonb_recv
-            let losses = json::write_value(value, Flavour::Relaxed, out)?;
-            Ok(loss_reason(losses))
+            match json::write_value(value, Flavour::Relaxed, out)? {
+                losses if losses.twice => Err(CellError::Twice),
+                losses => Ok(reason_of(losses)),
+            }
         }
-    }
-}
-
-fn loss_reason(losses: json::Losses) -> Option<&'static str> {
-    if losses.nul {
-        Some(reason::NUL)
-    } else if losses.utf8 {
-        Some(reason::UTF8)
-    } else {
-        None
     }
 }
 
@@ -114,7 +111,7 @@ fn text(value: Value<'_>, out: &mut Vec<u8>) -> Result<Option<&'static str>, Cel
         Value::String(bytes) => {
             let (text, losses) = clean_text(bytes);
             out.extend_from_slice(text.as_bytes());
-            Ok(loss_reason(losses))
+            Ok(reason_of(losses))
         }
         _ => Err(CellError::WrongType),
     }

@@ -6,8 +6,9 @@
 //! does not fit is then left alone, because a later delta overwrites it.
 
 use super::collection::{Output, Reject};
-use super::document::{Pass, field_name};
+use super::document::{DUPLICATE, Pass, field_name};
 use super::json::{self, Flavour};
+use super::losses;
 use super::shape::{ColumnState, Field, Kind, Node};
 use crate::model::bson::{Doc, Document, Value};
 use crate::model::row::Row;
@@ -75,7 +76,8 @@ impl<O: Output> Pass<'_, '_, O> {
             if node.kind == Kind::Root && name == b"_id" {
                 continue; // an `_id` never changes but for the type of an equal number
             }
-            self.set(node, &field_name(name), value, patch)?;
+            let name = self.named(&node.path, name, value);
+            self.set(node, &name, value, patch)?;
         }
         Ok(())
     }
@@ -149,9 +151,11 @@ impl<O: Output> Pass<'_, '_, O> {
             self.adapt(table, path, name, column, &Value::Array(diff))?;
         }
         let losses = json::write_value(Value::Document(diff), Flavour::Relaxed, &mut Vec::new())?;
+        if losses.twice {
+            return Err(DUPLICATE);
+        }
         if losses.any() {
-            let reason = if losses.nul { super::cell::reason::NUL } else { super::cell::reason::UTF8 };
-            self.report(path, name, reason, Value::Document(diff));
+            self.report_all(path, name, losses::in_diff(diff)?);
         }
         patch.diffs.push((column.index, diff.to_owned()));
         Ok(())

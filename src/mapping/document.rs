@@ -1,11 +1,13 @@
 //! One conversion: the walk over a document that makes its rows and, where the shape does not hold it, the shape too.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::cell::{self, CellError};
 use super::collection::{Output, Reject, Shared};
 use super::json::{self, Flavour};
+use super::losses::{self, Loss};
 use super::shape::{ColumnState, Field, Kind, Node, Route};
 use crate::model::bson::{Doc, Value};
 use crate::model::namespace::{CollectionId, Namespace};
@@ -14,7 +16,7 @@ use crate::model::table::{PgType, SharedTable, Table};
 use crate::model::write_set::{Anomaly, Ddl};
 
 /// A document that has a field name twice.
-const DUPLICATE: Reject = Reject("duplicate_field");
+pub(super) const DUPLICATE: Reject = Reject("duplicate_field");
 
 /// The state of one conversion.
 pub struct Pass<'s, 'd, O: Output> {
@@ -76,7 +78,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
             if node.kind == Kind::Root && name == b"_id" {
                 continue;
             }
-            let name = field_name(name);
+            let name = self.named(&node.path, name, value);
             if value.is_null() {
                 // Missing and null are one, but null after a value would be the value.
                 if node.fields.get(&*name).is_some_and(|field| field.last_row == number) {
@@ -191,13 +193,34 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         row.write(column.index, |bytes| cell::write(value, column.ty, bytes).map(|reason| loss = reason)).map_err(
             |error| match error {
                 CellError::WrongType => Reject("defect_column_too_narrow"),
+                CellError::Twice => DUPLICATE,
                 CellError::Malformed(_) => Reject("malformed_bson"),
             },
         )?;
-        if let Some(reason) = loss {
-            self.report(path, name, reason, value);
+        match loss {
+            Some(_) if column.ty == PgType::Jsonb => self.report_all(path, name, losses::in_value(value)?),
+            Some(reason) => self.report(path, name, reason, value),
+            None => {}
         }
         Ok(())
+    }
+
+    /// A field's name as it is stored; records one that is not stored as it is, if there is a value.
+    pub(super) fn named<'n>(&mut self, path: &[String], bytes: &'n [u8], value: Value<'_>) -> Cow<'n, str> {
+        let name = field_name(bytes);
+        if matches!(name, Cow::Owned(_)) && !value.is_null() {
+            self.report(path, Some(&name), cell::reason::NAME, Value::Binary { subtype: 0, bytes });
+        }
+        name
+    }
+
+    /// Records what lies within a cell of `jsonb` and is not stored as it is.
+    pub(super) fn report_all(&mut self, path: &[String], name: Option<&str>, losses: Vec<Loss<'_>>) {
+        let path: Vec<String> = path.iter().cloned().chain(name.map(str::to_owned)).collect();
+        for loss in losses {
+            let place: Vec<String> = path.iter().cloned().chain(loss.below).collect();
+            self.report(&place, None, loss.reason, loss.original);
+        }
     }
 
     /// Records a value that is not stored as it is.
@@ -243,7 +266,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
 }
 
 /// A field name as text; bytes that are not UTF-8 become U+FFFD, as names must stay names.
-pub(super) fn field_name(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+pub(super) fn field_name(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 

@@ -25,13 +25,15 @@ pub struct Losses {
     pub nul: bool,
     /// Bytes that are not UTF-8 became U+FFFD.
     pub utf8: bool,
+    /// A document has a name twice, of which `jsonb` keeps the last.
+    pub twice: bool,
 }
 
 impl Losses {
     /// True when something was lost.
     #[must_use]
     pub fn any(self) -> bool {
-        self.nul || self.utf8
+        self.nul || self.utf8 || self.twice
     }
 }
 
@@ -62,7 +64,7 @@ pub fn clean_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, Losses) {
     let utf8 = matches!(text, std::borrow::Cow::Owned(_));
     let nul = bytes.contains(&0);
     let text = if nul { text.replace('\0', "").into() } else { text };
-    (text, Losses { nul, utf8 })
+    (text, Losses { nul, utf8, twice: false })
 }
 
 struct Writer<'b> {
@@ -121,8 +123,7 @@ impl Writer<'_> {
 
     fn double(&mut self, number: f64) {
         if self.flavour == Flavour::Relaxed && number.is_finite() {
-            // Rust prints the shortest digits that read back as the same double.
-            return self.raw(&format!("{number:?}"));
+            return self.raw(&double_text(number));
         }
         self.wrapped("$numberDouble", &double_text(number));
     }
@@ -146,6 +147,7 @@ impl Writer<'_> {
 
     fn document(&mut self, document: Doc<'_>) -> Result<(), Malformed> {
         self.raw("{");
+        self.losses.twice |= has_a_name_twice(document)?;
         for (i, element) in document.elements().enumerate() {
             let (name, value) = element?;
             if i > 0 {
@@ -243,7 +245,17 @@ impl Writer<'_> {
     }
 }
 
-/// A double as Extended JSON and PostgreSQL both write it.
+/// Whether names of a document are one in `jsonb`: equal, or equal but for bytes that are not UTF-8.
+fn has_a_name_twice(document: Doc<'_>) -> Result<bool, Malformed> {
+    let mut names = Vec::new();
+    for element in document.elements() {
+        names.push(clean_text(element?.0).0);
+    }
+    names.sort_unstable();
+    Ok(names.windows(2).any(|pair| matches!(pair, [a, b] if a == b)))
+}
+
+/// A double as Extended JSON and PostgreSQL both write it: the shortest digits that read back as the same double.
 #[must_use]
 pub fn double_text(number: f64) -> String {
     if number.is_nan() {
@@ -251,8 +263,37 @@ pub fn double_text(number: f64) -> String {
     } else if number.is_infinite() {
         if number > 0.0 { "Infinity".into() } else { "-Infinity".into() }
     } else {
-        format!("{number:?}")
+        let text = format!("{number:?}");
+        // Integers from here on can lie exactly between two doubles.
+        const FIRST_TIE: f64 = 9_007_199_254_740_992.0;
+        if number.abs() < FIRST_TIE { text } else { without_tie(number, text) }
     }
+}
+
+/// Rust's shortest digits may lie exactly between two doubles (1e23) and rely on the reader's rounding; PostgreSQL prints
+/// the next longer ones then. A widened column holds what PostgreSQL printed, so that keys must be the same digits.
+fn without_tie(number: f64, text: String) -> String {
+    const MOST_DIGITS: usize = 17;
+    let scientific = format!("{number:e}");
+    let Some((digits, exponent)) = scientific.split_once('e') else { return text };
+    let point = if digits.contains('.') { "" } else { "." };
+    let tail = "0".repeat(MOST_DIGITS * 2);
+    let above = format!("{digits}{point}{tail}1e{exponent}");
+    let nines = "9".repeat(MOST_DIGITS * 2);
+    let below = match digits.split_at_checked(digits.len().saturating_sub(1)) {
+        Some((lead, last)) => {
+            let lower = last.parse::<u8>().unwrap_or(1).saturating_sub(1);
+            format!("{lead}{lower}{point}{nines}e{exponent}")
+        }
+        None => return text,
+    };
+    if [above, below].iter().all(|near| near.parse() == Ok(number)) {
+        return text;
+    }
+    let shown = digits.chars().filter(char::is_ascii_digit).count();
+    let mut longer = (shown..MOST_DIGITS).map(|precision| format!("{number:.precision$e}"));
+    // With a zero at its end it is the tie again.
+    longer.find(|text| !text.contains("0e") && text.parse() == Ok(number)).unwrap_or(text)
 }
 
 /// A decimal128 in the notation of its specification, e.g. `1.5E+10`.
@@ -323,6 +364,28 @@ mod tests {
     }
 
     #[test]
+    fn doubles_are_printed_as_postgresql_prints_them() {
+        // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8
+        for (number, text) in [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
+        {
+            assert_eq!(double_text(number), text);
+        }
+        assert_eq!(double_text(9_007_199_254_740_992.0), "9007199254740992.0");
+    }
+
+    #[test]
+    fn a_name_twice_is_seen_at_any_depth() {
+        let inner = [b"\x0f\0\0\0\x10a\0\x01\0\0\0".as_slice(), b"\x0aa\0\0"].concat();
+        let twice = |document: &[u8]| {
+            let document = Doc::new(document).expect("bson");
+            write_value(Value::Document(document), Flavour::Relaxed, &mut Vec::new()).expect("valid").twice
+        };
+        assert!(twice(&inner));
+        let outer = [b"\x17\0\0\0\x03x\0".as_slice(), &inner, b"\0"].concat();
+        assert!(twice(&outer));
+    }
+
+    #[test]
     fn dates_at_the_edges_of_the_calendar() {
         assert_eq!(iso_date(951_782_400_000).as_deref(), Some("2000-02-29T00:00:00.000Z"));
         assert_eq!(iso_date(253_402_300_799_999).as_deref(), Some("9999-12-31T23:59:59.999Z"));
@@ -333,7 +396,7 @@ mod tests {
     fn what_jsonb_cannot_hold_is_reported_and_kept_in_canonical_form() {
         let mut out = Vec::new();
         let losses = write_value(Value::String(b"a\0\xff"), Flavour::Relaxed, &mut out).expect("valid");
-        assert_eq!((losses, out.as_slice()), (Losses { nul: true, utf8: true }, "\"a\u{fffd}\"".as_bytes()));
+        assert_eq!((losses, out.as_slice()), (Losses { nul: true, utf8: true, twice: false }, "\"a\u{fffd}\"".as_bytes()));
         assert_eq!(
             to_text(Value::String(b"a\0"), Flavour::Canonical).expect("valid"),
             r#"{"$binary":{"base64":"YQA=","subType":"00"}}"#

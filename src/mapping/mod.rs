@@ -10,6 +10,7 @@ mod grow;
 pub mod json;
 pub mod json_diff;
 pub mod lifecycle;
+pub mod losses;
 pub mod names;
 pub mod numeric;
 pub mod options;

@@ -29,6 +29,7 @@ mod many;
 mod mapping_basics;
 mod oracle;
 mod plan;
+mod property;
 mod public_updates;
 mod restarts;
 mod source;

@@ -3,19 +3,26 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use futures_util::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{RawDocumentBuf, doc};
 use tokio_postgres::Client;
 
+use super::bson::{self, Fields};
 use super::catalog::Catalog;
-use super::norm::{Difference, Norm, differences};
+use super::differences::{Difference, Lost, compared, show};
+use super::norm::Norm;
+use super::records::{Quarantined, Records};
 use super::rows;
+use super::structure::structure;
 
 /// What a comparison found.
 #[derive(Debug, Default)]
 pub struct Report {
     pub collections: usize,
     pub documents: usize,
+    /// Values that are on record because PostgreSQL cannot hold them.
+    pub anomalies: usize,
+    /// Documents that are not stored, for a reason.
+    pub quarantined: usize,
     pub findings: Vec<Finding>,
 }
 
@@ -26,6 +33,8 @@ pub enum Finding {
     Problem(String),
     /// PostgreSQL still has a collection that MongoDB has no more.
     Gone(String),
+    /// A value that is not stored as it is, and is not on record either.
+    Unrecorded { namespace: String, id: String, lost: Lost },
     /// A document that only MongoDB has.
     Missing { namespace: String, id: String },
     /// A document that only PostgreSQL has.
@@ -43,6 +52,11 @@ impl fmt::Display for Report {
             match finding {
                 Finding::Problem(problem) => writeln!(f, "  {problem}")?,
                 Finding::Gone(namespace) => writeln!(f, "  {namespace} was dropped in MongoDB and is in PostgreSQL")?,
+                Finding::Unrecorded { namespace, id, lost } => {
+                    let names: Vec<String> = lost.names.iter().map(|name| name.chars().take(20).collect()).collect();
+                    let original = show(Some(&lost.original));
+                    writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record")?;
+                }
                 Finding::Missing { namespace, id } => writeln!(f, "  {namespace} {id} is missing in PostgreSQL")?,
                 Finding::Extra { namespace, id } => writeln!(f, "  {namespace} {id} is in PostgreSQL only")?,
                 Finding::Different { namespace, id, differences } => {
@@ -60,32 +74,22 @@ impl fmt::Display for Report {
 /// Compares every collection of the databases whose names start with `prefix`. Both sides must be at rest.
 pub async fn compare(mongo: &mongodb::Client, postgres: &Client, prefix: &str) -> Report {
     let catalog = Catalog::read(postgres).await;
+    let mut records = Records::read(postgres).await;
     let mut report = Report::default();
-    report.findings.extend(catalog.problems.iter().cloned().map(Finding::Problem));
-    report.findings.extend(quarantined(postgres).await);
+    report.findings.extend(catalog.problems.iter().chain(&records.problems).cloned().map(Finding::Problem));
     let mut seen = BTreeSet::new();
     for namespace in namespaces(mongo, prefix).await {
-        compare_collection(mongo, postgres, &catalog, &namespace, &mut report).await;
+        let mut comparison = Comparison { namespace, records: &mut records, report: &mut report };
+        comparison.collection(mongo, postgres, &catalog).await;
+        seen.insert(comparison.namespace);
         report.collections += 1;
-        seen.insert(namespace);
     }
+    let left = records.quarantine.iter();
+    let left = left.map(|((namespace, id), rows)| format!("{namespace} {id} is in quarantine: {}", rows[0].reason));
+    report.findings.extend(left.map(Finding::Problem));
     let gone = catalog.roots.keys().filter(|namespace| !seen.contains(*namespace));
     report.findings.extend(gone.cloned().map(Finding::Gone));
     report
-}
-
-/// What the daemon did not store, with its reason: it explains what is missing.
-async fn quarantined(postgres: &Client) -> Vec<Finding> {
-    let query = "SELECT to_regclass('tailwater.quarantine') IS NOT NULL";
-    let exists: bool = postgres.query_one(query, &[]).await.expect("pg_catalog can be read").get(0);
-    if !exists {
-        return Vec::new();
-    }
-    let query = "SELECT namespace, document_id::text, reason FROM tailwater.quarantine";
-    let rows = postgres.query(query, &[]).await.expect("tailwater.quarantine can be read");
-    let text = |row: &tokio_postgres::Row, i| row.get::<_, Option<String>>(i).unwrap_or_default();
-    let finding = |row| format!("{} {} is in quarantine: {}", text(row, 0), text(row, 1), text(row, 2));
-    rows.iter().map(finding).map(Finding::Problem).collect()
 }
 
 /// Every collection that is to be replicated.
@@ -101,40 +105,99 @@ pub async fn namespaces(mongo: &mongodb::Client, prefix: &str) -> Vec<String> {
     found
 }
 
-async fn compare_collection(
-    mongo: &mongodb::Client,
-    postgres: &Client,
-    catalog: &Catalog,
-    namespace: &str,
-    report: &mut Report,
-) {
-    let (database, collection) = namespace.split_once('.').expect("a namespace has a dot");
-    let mut decoded = match catalog.roots.get(namespace) {
-        Some(root) => rows::decode(postgres, root).await,
-        // A collection without documents may have no table yet; with some, they are all missing.
-        None => rows::Decoded::default(),
-    };
-    let problems = decoded.problems.drain(..).map(|p| Finding::Problem(format!("{namespace}: {p}")));
-    report.findings.extend(problems);
-    let collection = mongo.database(database).collection::<Document>(collection);
-    let mut documents = collection.find(doc! {}).batch_size(1000).await.expect("MongoDB reads its documents");
-    while let Some(document) = documents.try_next().await.expect("a document") {
-        report.documents += 1;
-        let source = Norm::from_document(&document);
-        let id = document.get("_id").map(ToString::to_string).unwrap_or_default();
-        let key = document.get("_id").map(|id| Norm::from_bson(id).key()).unwrap_or_default();
-        let namespace = namespace.to_owned();
-        let Some(row) = decoded.documents.remove(&key) else {
-            report.findings.push(Finding::Missing { namespace, id });
-            continue;
+struct Comparison<'a> {
+    namespace: String,
+    records: &'a mut Records,
+    report: &'a mut Report,
+}
+
+impl Comparison<'_> {
+    async fn collection(&mut self, mongo: &mongodb::Client, postgres: &Client, catalog: &Catalog) {
+        let (database, collection) = self.namespace.split_once('.').expect("a namespace has a dot");
+        let mut decoded = match catalog.roots.get(&self.namespace) {
+            Some(root) => rows::decode(postgres, root).await,
+            // A collection without documents may have no table yet; with some, they are all missing.
+            None => rows::Decoded::default(),
         };
-        let mut found = Vec::new();
-        differences("", Some(&source), Some(&row), &mut found);
-        if !found.is_empty() {
-            report.findings.push(Finding::Different { namespace, id, differences: found });
+        let problems = decoded.problems.drain(..).map(|p| Finding::Problem(format!("{}: {p}", self.namespace)));
+        self.report.findings.extend(problems);
+        let collection = mongo.database(database).collection::<RawDocumentBuf>(collection);
+        let mut documents = collection.find(doc! {}).batch_size(1000).await.expect("MongoDB reads its documents");
+        while documents.advance().await.expect("a document") {
+            self.report.documents += 1;
+            let raw = documents.current().as_bytes();
+            let source = bson::decode(raw);
+            let id = Norm::from_value(bson::get(&source, "_id").expect("every document has an _id"));
+            let key = (self.namespace.clone(), id.key());
+            match (decoded.documents.remove(&key.1), self.records.quarantine.remove(&key)) {
+                (Some(row), None) => self.document(&source, &id, &row),
+                (None, Some(rows)) => self.quarantined(&source, raw, &id, &rows),
+                (None, None) => {
+                    let (namespace, id) = (self.namespace.clone(), show(Some(&id)));
+                    self.report.findings.push(Finding::Missing { namespace, id });
+                }
+                (Some(_), Some(_)) => self.problem(&id, "is in quarantine and has rows"),
+            }
+        }
+        let namespace = self.namespace.clone();
+        let extra = decoded.documents.into_keys().map(|id| Finding::Extra { namespace: namespace.clone(), id });
+        self.report.findings.extend(extra);
+    }
+
+    fn problem(&mut self, id: &Norm, what: &str) {
+        let problem = format!("{} {} {what}", self.namespace, show(Some(id)));
+        self.report.findings.push(Finding::Problem(problem));
+    }
+
+    fn document(&mut self, source: &Fields, id: &Norm, row: &Norm) {
+        let found = compared(&Norm::from_fields(source), row);
+        let mut differences = found.differences;
+        differences.retain(|difference| {
+            let gone = difference.gone.clone().map(|original| Lost { names: difference.names.clone(), original });
+            let explained = gone.is_some_and(|lost| self.records.has_too_large(id, &lost));
+            self.report.anomalies += usize::from(explained);
+            !explained
+        });
+        let (namespace, shown) = (self.namespace.clone(), show(Some(id)));
+        if !differences.is_empty() {
+            self.report.findings.push(Finding::Different { namespace: namespace.clone(), id: shown.clone(), differences });
+        }
+        for lost in found.lost.into_iter().chain(structure(source).lost) {
+            if self.records.has(id, &lost) {
+                self.report.anomalies += 1;
+            } else {
+                let (namespace, id) = (namespace.clone(), shown.clone());
+                self.report.findings.push(Finding::Unrecorded { namespace, id, lost });
+            }
         }
     }
-    let namespace = namespace.to_owned();
-    let extra = decoded.documents.into_keys().map(|id| Finding::Extra { namespace: namespace.clone(), id });
-    report.findings.extend(extra);
+
+    fn quarantined(&mut self, source: &Fields, raw: &[u8], id: &Norm, rows: &[Quarantined]) {
+        self.report.quarantined += 1;
+        let reason = rows[0].reason.as_str();
+        let justified = match reason {
+            "duplicate_field" => true,
+            "id_not_representable" => not_representable(id),
+            _ => false,
+        };
+        if !justified {
+            self.problem(id, &format!("is in quarantine: {reason}"));
+        }
+        let held = bson::decode(&rows[0].raw);
+        if bson::get(&held, "_id").is_some() {
+            // Alone it is the whole document as it is now.
+            if rows.len() == 1 && rows[0].raw != raw {
+                self.problem(id, &format!("is in quarantine as {held:?} and is {source:?}"));
+            }
+        }
+    }
+}
+
+fn not_representable(id: &Norm) -> bool {
+    match id {
+        Norm::BadText(_) => true,
+        Norm::Date(millis) => super::norm::beyond(*millis).is_some(),
+        Norm::Document(fields) => fields.values().any(not_representable),
+        _ => false,
+    }
 }

@@ -121,7 +121,7 @@ impl Reader<'_> {
             self.expect(":")?;
             fields.insert(name, self.value()?);
             if self.take("}") {
-                return unwrap(fields);
+                return Ok(unwrap(fields));
             }
             self.expect(",")?;
         }
@@ -129,49 +129,52 @@ impl Reader<'_> {
 }
 
 /// An object that is one of Extended JSON's wrappers becomes its value.
-fn unwrap(mut fields: BTreeMap<String, Norm>) -> Result<Norm, String> {
-    if fields.len() != 1 {
-        return Ok(Norm::Document(fields));
-    }
-    let (name, value) = fields.pop_first().expect("one field");
-    let number = |text: &str, as_double: bool| {
-        let read = if as_double { Norm::double(text) } else { Norm::numeric(text) };
-        read.ok_or_else(|| format!("{name} of {text}"))
+fn unwrap(fields: BTreeMap<String, Norm>) -> Norm {
+    let value = match fields.iter().next() {
+        Some((name, value)) if fields.len() == 1 && name.starts_with('$') => wrapped(name, value),
+        _ => None,
     };
-    Ok(match (name.as_str(), value) {
-        ("$numberInt" | "$numberLong", Norm::Text(text)) => number(&text, false)?,
-        ("$numberDecimal", Norm::Text(text)) => {
-            number(text.strip_prefix("-").filter(|t| *t == "NaN").unwrap_or(&text), false)?
-        }
-        ("$numberDouble", Norm::Text(text)) => number(&text, true)?,
-        ("$oid", Norm::Text(hex)) => Norm::ObjectId(hex),
-        ("$uuid", Norm::Text(text)) => uuid(hex(&text.replace('-', ""))?),
-        ("$date", Norm::Text(text)) => {
-            let date = DateTime::parse_rfc3339_str(&text).map_err(|error| format!("$date of {text}: {error}"))?;
-            Norm::date(date.timestamp_millis())
-        }
-        // `{"$date": {"$numberLong": …}}`: the inner wrapper has become a number already.
-        ("$date", millis @ (Norm::Number(_) | Norm::SomeZero)) => Norm::date(integer(&millis)?),
-        ("$binary", Norm::Document(parts)) => binary(&parts)?,
-        (_, value) => Norm::Document(BTreeMap::from([(name, value)])),
-    })
+    value.unwrap_or(Norm::Document(fields))
 }
 
-fn integer(value: &Norm) -> Result<i64, String> {
+/// A value whose every document is read as jsonb would read it.
+pub fn unwrapped(value: &Norm) -> Norm {
     match value {
-        Norm::SomeZero => Ok(0),
-        Norm::Number(number) => number.to_i64().ok_or_else(|| format!("not an int64: {number:?}")),
-        other => Err(format!("not a number: {other:?}")),
+        Norm::Document(fields) => unwrap(fields.iter().map(|(name, value)| (name.clone(), unwrapped(value))).collect()),
+        Norm::Array(items) => Norm::Array(items.iter().map(unwrapped).collect()),
+        other => other.clone(),
     }
 }
 
-fn binary(parts: &BTreeMap<String, Norm>) -> Result<Norm, String> {
+/// The value of a wrapper, if it is one.
+fn wrapped(name: &str, value: &Norm) -> Option<Norm> {
+    match (name, value) {
+        ("$numberInt" | "$numberLong", Norm::Text(text)) => Norm::numeric(text),
+        ("$numberDecimal", Norm::Text(text)) => {
+            Norm::numeric(text.strip_prefix("-").filter(|t| *t == "NaN").unwrap_or(text))
+        }
+        ("$numberDouble", Norm::Text(text)) => Norm::double(text),
+        ("$oid", Norm::Text(hex)) if hex.len() == 24 => Some(Norm::ObjectId(hex.clone())),
+        ("$uuid", Norm::Text(text)) => hex(&text.replace('-', "")).ok().filter(|b| b.len() == 16).map(uuid),
+        ("$date", Norm::Text(text)) => match text.as_str() {
+            "infinity" => Some(Norm::Beyond { before: false }),
+            "-infinity" => Some(Norm::Beyond { before: true }),
+            _ => DateTime::parse_rfc3339_str(text).ok().map(|date| Norm::Date(date.timestamp_millis())),
+        },
+        // `{"$date": {"$numberLong": …}}`: the inner wrapper has become a number already.
+        ("$date", Norm::Number(number)) => number.to_i64().map(Norm::Date),
+        ("$date", Norm::SomeZero) => Some(Norm::Date(0)),
+        ("$binary", Norm::Document(parts)) => binary(parts),
+        _ => None,
+    }
+}
+
+fn binary(parts: &BTreeMap<String, Norm>) -> Option<Norm> {
     match (parts.get("base64"), parts.get("subType")) {
         (Some(Norm::Text(data)), Some(Norm::Text(subtype))) => {
-            let subtype = u8::from_str_radix(subtype, 16).map_err(|e| format!("subType {subtype}: {e}"))?;
-            Ok(Norm::Binary(subtype, base64(data)?))
+            Some(Norm::Binary(u8::from_str_radix(subtype, 16).ok()?, base64(data).ok()?))
         }
-        _ => Err(format!("$binary of {parts:?}")),
+        _ => None,
     }
 }
 

@@ -1,10 +1,10 @@
-//! One normal form for the values of both sides, and the equivalences between a source value and a decoded one.
+//! One normal form for the values of both sides.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Bson, Document};
+use mongodb::bson::{Bson, Decimal128, doc};
+
+use super::bson::{self, Fields, Value};
 
 /// A number as its sign, its digits without zeros at either end, and the power of ten of the last digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,7 +14,7 @@ pub struct Number {
     exponent: i64,
 }
 
-/// A value. The last four are what only the decoding side can say.
+/// A value. `BadText` is what only the source can say, all after it what only the decoding side can.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Norm {
     Null,
@@ -33,6 +33,12 @@ pub enum Norm {
     Binary(u8, Vec<u8>),
     Document(BTreeMap<String, Norm>),
     Array(Vec<Norm>),
+    /// A string that PostgreSQL cannot hold: with U+0000, or not UTF-8.
+    BadText(Vec<u8>),
+    /// A date that PostgreSQL cannot hold: before everything, or else after.
+    Beyond {
+        before: bool,
+    },
     /// A zero from where its sign is not kept.
     SomeZero,
     /// Text from a column that strings and ObjectIds share.
@@ -101,74 +107,71 @@ impl Norm {
         })
     }
 
-    /// A date; one that PostgreSQL cannot hold is the infinity on its side (section 5 of the contract).
-    pub fn date(millis: i64) -> Self {
-        const FROM_4713_BC: i64 = -210_866_803_200_000;
-        const UNTIL_294277_AD: i64 = 9_224_318_016_000_000;
-        match millis {
-            ..FROM_4713_BC => Norm::Date(i64::MIN),
-            UNTIL_294277_AD.. => Norm::Date(i64::MAX),
-            millis => Norm::Date(millis),
-        }
-    }
-
     /// An empty or a given document.
     pub fn document<const N: usize>(fields: [(&str, Norm); N]) -> Self {
         Norm::Document(fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
     }
 
-    /// A value of the source. What PostgreSQL cannot hold is normalised as section 5 of the contract says.
-    pub fn from_bson(value: &Bson) -> Self {
-        let text = |s: &str| Norm::Text(s.replace('\0', ""));
+    /// A value of the source, nothing lost but the order of fields, all but the last of equal names, and what in a name
+    /// is not UTF-8.
+    pub fn from_value(value: &Value) -> Self {
+        let number = |text: String| Norm::numeric(&text).expect("a number");
         match value {
-            Bson::Null | Bson::Undefined => Norm::Null,
-            Bson::Boolean(b) => Norm::Bool(*b),
-            // Rust prints the shortest digits that read back as the same double.
-            Bson::Double(d) if d.is_nan() => Norm::NaN,
-            Bson::Double(d) if d.is_infinite() && *d > 0.0 => Norm::Infinity,
-            Bson::Double(d) if d.is_infinite() => Norm::NegativeInfinity,
-            Bson::Double(d) => Norm::double(&format!("{d:e}")).expect("a double's text is a number"),
-            Bson::Int32(n) => Norm::numeric(&n.to_string()).expect("a number"),
-            Bson::Int64(n) => Norm::numeric(&n.to_string()).expect("a number"),
-            Bson::Decimal128(d) => decimal(&d.to_string()),
-            Bson::String(s) => text(s),
-            Bson::ObjectId(id) => Norm::ObjectId(id.to_hex()),
-            Bson::DateTime(d) => Norm::date(d.timestamp_millis()),
-            Bson::Binary(b) => Norm::Binary(u8::from(b.subtype), b.bytes.clone()),
-            Bson::Document(d) => Norm::from_document(d),
-            Bson::Array(a) => Norm::Array(a.iter().map(Norm::from_bson).collect()),
-            Bson::RegularExpression(r) => Norm::document([(
-                "$regularExpression",
-                Norm::document([("pattern", text(r.pattern.as_str())), ("options", text(r.options.as_str()))]),
-            )]),
-            Bson::Timestamp(t) => Norm::document([(
-                "$timestamp",
-                Norm::document([
-                    ("t", Norm::from_bson(&Bson::Int64(t.time.into()))),
-                    ("i", Norm::from_bson(&Bson::Int64(t.increment.into()))),
-                ]),
-            )]),
-            Bson::JavaScriptCode(code) => Norm::document([("$code", text(code))]),
-            Bson::JavaScriptCodeWithScope(c) => {
-                Norm::document([("$code", text(&c.code)), ("$scope", Norm::from_document(&c.scope))])
+            Value::Null | Value::Undefined => Norm::Null,
+            Value::Boolean(b) => Norm::Bool(*b),
+            Value::Double(d) if d.is_nan() => Norm::NaN,
+            Value::Double(d) if d.is_infinite() && *d > 0.0 => Norm::Infinity,
+            Value::Double(d) if d.is_infinite() => Norm::NegativeInfinity,
+            Value::Double(d) => Norm::double(&shortest(*d)).expect("a double's text is a number"),
+            Value::Int32(n) => number(n.to_string()),
+            Value::Int64(n) => number(n.to_string()),
+            Value::Decimal128(bytes) => decimal(&Decimal128::from_bytes(*bytes).to_string()),
+            Value::String(s) => text(s),
+            Value::ObjectId(id) => object_id(id),
+            Value::DateTime(millis) => Norm::Date(*millis),
+            Value::Binary(subtype, bytes) => Norm::Binary(*subtype, bytes.clone()),
+            Value::Document(fields) => Norm::from_fields(fields),
+            Value::Array(items) => Norm::Array(items.iter().map(Norm::from_value).collect()),
+            Value::Regex(pattern, options) => {
+                let parts = Norm::document([("pattern", text(pattern)), ("options", text(options))]);
+                Norm::document([("$regularExpression", parts)])
             }
-            Bson::Symbol(s) => Norm::document([("$symbol", text(s))]),
-            Bson::MinKey => Norm::document([("$minKey", Norm::from_bson(&Bson::Int32(1)))]),
-            Bson::MaxKey => Norm::document([("$maxKey", Norm::from_bson(&Bson::Int32(1)))]),
-            // The driver's type has no public parts; its own text is stable enough to compare.
-            Bson::DbPointer(_) => Norm::Text(value.to_string()),
+            Value::Timestamp(t, i) => {
+                let parts = Norm::document([("t", number(t.to_string())), ("i", number(i.to_string()))]);
+                Norm::document([("$timestamp", parts)])
+            }
+            Value::Code(code) => Norm::document([("$code", text(code))]),
+            Value::CodeWithScope(code, scope) => {
+                Norm::document([("$code", text(code)), ("$scope", Norm::from_fields(scope))])
+            }
+            Value::Symbol(symbol) => Norm::document([("$symbol", text(symbol))]),
+            Value::DbPointer(namespace, id) => {
+                let parts = Norm::document([("$ref", text(namespace)), ("$id", object_id(id))]);
+                Norm::document([("$dbPointer", parts)])
+            }
+            Value::MinKey => Norm::document([("$minKey", number("1".to_owned()))]),
+            Value::MaxKey => Norm::document([("$maxKey", number("1".to_owned()))]),
         }
     }
 
     /// A document of the source.
-    pub fn from_document(document: &Document) -> Self {
-        Norm::Document(document.iter().map(|(name, value)| (name.clone(), Norm::from_bson(value))).collect())
+    pub fn from_fields(fields: &Fields) -> Self {
+        let named = |(name, value): &(Vec<u8>, Value)| (field_name(name), Norm::from_value(value));
+        Norm::Document(fields.iter().map(named).collect())
+    }
+
+    /// A value of the driver's.
+    pub fn from_bson(value: &Bson) -> Self {
+        let fields = bson::decode(&doc! {"v": value}.to_vec().expect("the driver writes BSON"));
+        Norm::from_value(&fields[0].1)
     }
 
     /// A text that is equal exactly for values that MongoDB's `_id` index takes as equal (scalars only).
     pub fn key(&self) -> String {
         match self {
             Norm::Zero | Norm::NegativeZero | Norm::SomeZero => "zero".to_owned(),
+            // As `tailwater.quarantine` and `tailwater.anomalies` write it.
+            Norm::BadText(bytes) => Norm::Binary(0, bytes.clone()).key(),
             other => format!("{other:?}"),
         }
     }
@@ -181,117 +184,61 @@ fn decimal(text: &str) -> Norm {
     }
 }
 
-/// One place where the two sides differ.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Difference {
-    pub path: String,
-    pub source: String,
-    pub decoded: String,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at `{}`: MongoDB has {}, PostgreSQL has {}", self.path, self.source, self.decoded)
-    }
-}
-
-fn show(value: Option<&Norm>) -> String {
-    const LONGEST: usize = 200;
-    let Some(value) = value else { return "nothing".to_owned() };
-    let text = format!("{value:?}");
-    match text.char_indices().nth(LONGEST) {
-        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()),
-        None => text,
-    }
-}
-
-/// Collects into `found` where a source value and a decoded one differ.
-pub fn differences(path: &str, source: Option<&Norm>, decoded: Option<&Norm>, found: &mut Vec<Difference>) {
-    let present = |v: &&Norm| **v != Norm::Null;
-    let (source, decoded) = (source.filter(present), decoded.filter(present));
-    match (source, decoded) {
-        (None, None) => {}
-        (Some(Norm::Document(a)), Some(Norm::Document(b))) => {
-            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for name in names {
-                differences(&format!("{path}.{name}"), a.get(name), b.get(name), found);
-            }
+/// The shortest decimal that everybody reads as that double: Rust's own, but where that lies exactly between two doubles
+/// (1e23) and depends on the reader's rounding. PostgreSQL prints none of those.
+fn shortest(double: f64) -> String {
+    let text = format!("{double:e}");
+    let is_tie = |text: &str| {
+        let (digits, exponent) = text.split_once('e').expect("an exponent");
+        let point = if digits.contains('.') { "" } else { "." };
+        let above = format!("{digits}{point}{}1e{exponent}", "0".repeat(40));
+        above.parse::<f64>() != Ok(double) || {
+            let less = digits.len() - 1;
+            let lower = digits.as_bytes()[less] - 1;
+            let below = format!("{}{}{point}{}e{exponent}", &digits[..less], char::from(lower), "9".repeat(40));
+            below.parse::<f64>() != Ok(double)
         }
-        (Some(Norm::Array(a)), Some(Norm::Array(b))) if a.len() == b.len() => {
-            for (i, (x, y)) in a.iter().zip(b).enumerate() {
-                differences(&format!("{path}[{i}]"), Some(x), Some(y), found);
-            }
-        }
-        (Some(Norm::Array(a)), Some(Norm::Elements(b))) => {
-            for i in 0..a.len().max(b.keys().next_back().map_or(0, |last| last + 1)) {
-                differences(&format!("{path}[{i}]"), a.get(i), b.get(&i), found);
-            }
-        }
-        // An empty array decides no form, so it may have no place to be; one of nulls only is all gaps in a table.
-        (Some(Norm::Array(a)), None) if a.iter().all(|v| *v == Norm::Null) => {}
-        (Some(a), Some(b)) if same_scalar(a, b) => {}
-        (a, b) => found.push(Difference { path: path.to_owned(), source: show(a), decoded: show(b) }),
+    };
+    if double == 0.0 || !is_tie(&text) {
+        return text;
+    }
+    let longer = (1..17).map(|precision| format!("{double:.precision$e}"));
+    longer.into_iter().find(|t| t.parse() == Ok(double) && !is_tie(t)).unwrap_or(text)
+}
+
+/// A field name; bytes that are not UTF-8 become U+FFFD.
+pub fn field_name(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).into_owned()
+}
+
+/// What PostgreSQL holds instead of a string (section 5 of the contract).
+pub fn cleaned(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\0', "")
+}
+
+/// True for a date that PostgreSQL cannot hold and that lies before what it can.
+pub fn beyond(millis: i64) -> Option<Norm> {
+    const FROM_4713_BC: i64 = -210_866_803_200_000;
+    const UNTIL_294277_AD: i64 = 9_224_318_016_000_000;
+    match millis {
+        ..FROM_4713_BC => Some(Norm::Beyond { before: true }),
+        UNTIL_294277_AD.. => Some(Norm::Beyond { before: false }),
+        _ => None,
     }
 }
 
-fn same_scalar(source: &Norm, decoded: &Norm) -> bool {
-    match (source, decoded) {
-        (Norm::Zero | Norm::NegativeZero | Norm::SomeZero, Norm::SomeZero) => true,
-        // A zero that is no double has no sign; in a double column it is the positive one.
-        (Norm::SomeZero, Norm::Zero) => true,
-        (Norm::Text(a) | Norm::ObjectId(a), Norm::TextOrObjectId(b)) => a == b,
-        (Norm::Binary(_, a), Norm::SomeBinary(b)) => a == b,
-        (a, b) => a == b,
+fn text(bytes: &[u8]) -> Norm {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => Norm::Text(text.to_owned()),
+        _ => Norm::BadText(bytes.to_vec()),
     }
 }
 
-/// The subtype of a UUID.
+fn object_id(id: &[u8; 12]) -> Norm {
+    Norm::ObjectId(id.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Binary data of subtype 4.
 pub fn uuid(bytes: Vec<u8>) -> Norm {
-    Norm::Binary(u8::from(BinarySubtype::Uuid), bytes)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{Norm, Number, differences};
-    use mongodb::bson::{Bson, bson};
-
-    fn differ(source: Bson, decoded: Norm) -> bool {
-        let mut found = Vec::new();
-        differences("", Some(&Norm::from_bson(&source)), Some(&decoded), &mut found);
-        !found.is_empty()
-    }
-
-    #[test]
-    fn numbers_are_compared_by_value_to_the_last_digit() {
-        assert_eq!(Number::parse("1200.00"), Number::parse("1.2e3"));
-        assert_eq!(Number::parse("0.0010"), Number::parse("1E-3"));
-        assert_ne!(Number::parse("9007199254740993"), Number::parse("9007199254740992"));
-        assert_ne!(Number::parse("-1"), Number::parse("1"));
-        assert_eq!(Number::parse("1x"), None);
-        assert!(!differ(bson!(0.1), Norm::double("0.1").expect("number")));
-        assert!(!differ(bson!(1e300), Norm::numeric(&format!("1{}", "0".repeat(300))).expect("number")));
-        assert!(differ(bson!(i64::MAX), Norm::numeric("9223372036854775806").expect("number")));
-    }
-
-    #[test]
-    fn the_sign_of_zero_counts_in_a_double_column_only() {
-        assert!(differ(bson!(-0.0), Norm::double("0").expect("number")));
-        assert!(!differ(bson!(-0.0), Norm::double("-0").expect("number")));
-        assert!(!differ(bson!(-0.0), Norm::numeric("0").expect("number")));
-        assert!(!differ(bson!(0_i32), Norm::double("0").expect("number")));
-    }
-
-    #[test]
-    fn missing_null_and_gaps_are_one_but_nothing_else_is() {
-        let gaps = |pairs: &[(usize, i32)]| {
-            Norm::Elements(pairs.iter().map(|(i, n)| (*i, Norm::from_bson(&Bson::Int32(*n)))).collect())
-        };
-        assert!(!differ(bson!({"a": null, "b": []}), Norm::document([])));
-        assert!(!differ(bson!([1, null, 2, null]), gaps(&[(0, 1), (2, 2)])));
-        assert!(differ(bson!([1, null, 2]), gaps(&[(0, 1), (1, 2)])));
-        assert!(differ(bson!([1]), gaps(&[(0, 1), (1, 2)])));
-        assert!(differ(bson!({"a": {}}), Norm::document([])));
-        assert!(differ(bson!({}), Norm::document([("a", Norm::Array(vec![]))])));
-        assert!(differ(bson!("1"), Norm::numeric("1").expect("number")));
-    }
+    Norm::Binary(4, bytes)
 }

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::TryStreamExt;
 use tokio_postgres::Client;
 
+use super::bson::Value;
 use super::catalog::{Column, Table};
 use super::json;
 use super::norm::{Norm, uuid};
@@ -181,7 +182,7 @@ fn value(column: &Column, text: &str) -> Result<Norm, String> {
     Ok(match column.column_type.as_str() {
         "boolean" => Norm::Bool(text == "true"),
         "integer" | "bigint" | "numeric" => number(Norm::numeric(text))?,
-        "double precision" => number(Norm::double(text))?,
+        "double precision" => Norm::from_value(&Value::Double(text.parse().map_err(|e| format!("{text}: {e}"))?)),
         "text" => textual(column, text),
         "uuid" => uuid(json::hex(&text.replace('-', ""))?),
         "bytea" => binary(column, json::hex(text.trim_start_matches("\\x"))?),
@@ -191,10 +192,10 @@ fn value(column: &Column, text: &str) -> Result<Norm, String> {
             other => other,
         },
         "timestamp with time zone" => match text {
-            "infinity" => Norm::Date(i64::MAX),
-            "-infinity" => Norm::Date(i64::MIN),
+            "infinity" => Norm::Beyond { before: false },
+            "-infinity" => Norm::Beyond { before: true },
             micros => match micros.parse::<i64>().map_err(|e| format!("{micros}: {e}"))? {
-                micros if micros % 1000 == 0 => Norm::date(micros / 1000),
+                micros if micros % 1000 == 0 => Norm::Date(micros / 1000),
                 micros => return Err(format!("a date of {micros} microseconds: milliseconds are exact")),
             },
         },

@@ -1,11 +1,10 @@
 //! One test: a pipeline name, MongoDB databases and a PostgreSQL database that no other test touches.
 
-use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
@@ -154,11 +153,10 @@ impl Case {
     async fn arrived(&self, database: &str, n: i32, deadline: Duration) {
         let query = format!("SELECT 1 FROM {}.{} WHERE _id = {n}", quote(database), quote(SENTINEL));
         let what = format!("sentinel {n} of {database} in PostgreSQL");
-        let polls = Cell::new(0);
+        let polls = AtomicUsize::new(0);
         let state = || self.logs();
         wait::until(what, deadline, state, || async {
-            polls.set(polls.get() + 1);
-            if polls.get() % 50 == 0 {
+            if polls.fetch_add(1, Ordering::Relaxed) % 50 == 49 {
                 self.expect_no_daemon_has_given_up();
             }
             match self.postgres.simple_query(&query).await {
@@ -183,11 +181,29 @@ impl Case {
 
     /// The same, for a test that leaves a long way to catch up.
     pub async fn expect_equal_within(&self, deadline: Duration) -> Report {
-        self.settle_within(deadline).await;
-        self.drops_arrived().await;
-        let report = self.compare().await;
+        let report = self.report_within(deadline).await;
         assert!(report.findings.is_empty(), "{report}\n{}", self.logs());
         report
+    }
+
+    /// Waits until everything has arrived and tells what a comparison finds.
+    pub async fn report_within(&self, deadline: Duration) -> Report {
+        self.settle_within(deadline).await;
+        self.drops_arrived().await;
+        self.compare().await
+    }
+
+    /// Takes its databases and files away, for a test that makes many; its daemons have ended.
+    pub async fn remove(self) {
+        let names = self.mongo.list_database_names().await.expect("MongoDB lists its databases");
+        for name in names.iter().filter(|name| name.starts_with(&self.prefix)) {
+            self.mongo.database(name).drop().await.expect("dropped");
+        }
+        let database = self.prefix.trim_end_matches('_');
+        let administrator = connect(&with_database(&self.postgres_uri, "postgres")).await;
+        let drop = format!("DROP DATABASE {} WITH (FORCE)", quote(database));
+        administrator.batch_execute(&drop).await.expect("dropped");
+        fs::remove_dir_all(&self.dir).expect("its folder is removed");
     }
 
     /// A database that was dropped has no sentinel. Its tables and their catalog rows go in one commit, so that nothing

@@ -1,0 +1,118 @@
+//! `tailwater.anomalies` and `tailwater.quarantine`: what is not in the rows as it was.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Client;
+
+use super::differences::Lost;
+use super::json;
+use super::norm::Norm;
+
+/// Both tables, by the normal form of the `_id`.
+#[derive(Debug, Default)]
+pub struct Records {
+    anomalies: HashMap<String, Vec<Anomaly>>,
+    /// Rows of each document, in the order in which they came.
+    pub quarantine: HashMap<(String, String), Vec<Quarantined>>,
+    pub problems: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Anomaly {
+    path: Vec<String>,
+    reason: String,
+    original: Norm,
+}
+
+/// A document, or a change of one, that is not stored.
+#[derive(Debug, Clone)]
+pub struct Quarantined {
+    pub reason: String,
+    pub raw: Vec<u8>,
+}
+
+impl Records {
+    /// Reads both, as far as they exist.
+    pub async fn read(postgres: &Client) -> Self {
+        let mut records = Self::default();
+        if exists(postgres, "tailwater.anomalies").await {
+            records.read_anomalies(postgres).await;
+        }
+        if exists(postgres, "tailwater.quarantine").await {
+            records.read_quarantine(postgres).await;
+        }
+        records
+    }
+
+    async fn read_anomalies(&mut self, postgres: &Client) {
+        let query = "SELECT document_id::text, path, reason, original::text FROM tailwater.anomalies";
+        for row in postgres.query(query, &[]).await.expect("tailwater.anomalies can be read") {
+            let read = |i: usize| match row.get::<_, Option<&str>>(i).map(json::parse) {
+                None => Ok(Norm::Null),
+                Some(value) => value,
+            };
+            match (read(0), read(3)) {
+                (Ok(id), Ok(original)) => {
+                    let anomaly = Anomaly { path: row.get(1), reason: row.get(2), original };
+                    self.anomalies.entry(id.key()).or_default().push(anomaly);
+                }
+                (id, original) => self.problems.push(format!("tailwater.anomalies: {id:?} {original:?}")),
+            }
+        }
+    }
+
+    async fn read_quarantine(&mut self, postgres: &Client) {
+        let query = "SELECT namespace, id_key, reason, raw FROM tailwater.quarantine ORDER BY id";
+        for row in postgres.query(query, &[]).await.expect("tailwater.quarantine can be read") {
+            let id = match json::parse(row.get(1)) {
+                Ok(id) => id.key(),
+                Err(problem) => {
+                    self.problems.push(format!("tailwater.quarantine: {problem}"));
+                    continue;
+                }
+            };
+            let quarantined = Quarantined { reason: row.get(2), raw: row.get(3) };
+            self.quarantine.entry((row.get(0), id)).or_default().push(quarantined);
+        }
+    }
+
+    /// True when a lost value of that document is on record.
+    pub fn has(&self, id: &Norm, lost: &Lost) -> bool {
+        let of_id = self.anomalies.get(&id.key()).into_iter().flatten();
+        of_id.filter(|anomaly| lost.names.starts_with(&anomaly.path)).any(|a| contains(&a.original, &lost.original))
+    }
+
+    /// True when a value that is missing was too large for PostgreSQL and is on record.
+    pub fn has_too_large(&self, id: &Norm, lost: &Lost) -> bool {
+        let of_id = self.anomalies.get(&id.key()).into_iter().flatten();
+        of_id.filter(|a| a.reason.contains("large")).any(|a| a.path == lost.names && same(&a.original, &lost.original))
+    }
+}
+
+async fn exists(postgres: &Client, table: &str) -> bool {
+    let query = "SELECT to_regclass($1) IS NOT NULL";
+    postgres.query_one(query, &[&table]).await.expect("pg_catalog can be read").get(0)
+}
+
+/// A value, or something that holds it.
+fn contains(recorded: &Norm, original: &Norm) -> bool {
+    same(recorded, original)
+        || match recorded {
+            Norm::Document(fields) => fields.values().any(|value| contains(value, original)),
+            Norm::Array(items) => items.iter().any(|item| contains(item, original)),
+            _ => false,
+        }
+}
+
+/// Canonical Extended JSON in jsonb: a string that jsonb cannot hold is there as the bytes that it has.
+fn same(recorded: &Norm, original: &Norm) -> bool {
+    match (recorded, original) {
+        (Norm::Binary(0, a), Norm::BadText(b)) => a == b,
+        (Norm::Document(a), Norm::Document(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, value)| b.get(name).is_some_and(|other| same(value, other)))
+        }
+        (Norm::Array(a), Norm::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y)),
+        (Norm::SomeZero, Norm::Zero | Norm::NegativeZero) => true,
+        (a, b) => a == b,
+    }
+}

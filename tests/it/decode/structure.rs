@@ -1,0 +1,54 @@
+//! What a document has that rows cannot have: a name twice, names that are not UTF-8.
+
+use std::collections::BTreeSet;
+
+use super::bson::{Fields, Value};
+use super::differences::Lost;
+use super::norm::{Norm, field_name};
+
+/// What of it is lost, if it is stored at all.
+#[derive(Debug, Default)]
+pub struct Structure {
+    /// Some document in it has a name twice.
+    pub twice: bool,
+    pub lost: Vec<Lost>,
+}
+
+/// Looks at every name of a document.
+pub fn structure(fields: &Fields) -> Structure {
+    let mut found = Structure::default();
+    look(fields, &mut Vec::new(), &mut found);
+    found
+}
+
+fn look(fields: &Fields, names: &mut Vec<String>, found: &mut Structure) {
+    let mut seen = BTreeSet::new();
+    // The last one of equal names is the one that stays.
+    for (name, value) in fields.iter().rev() {
+        names.push(field_name(name));
+        if seen.contains(names.last().expect("pushed")) {
+            found.twice = true;
+            found.lost.push(Lost { names: names.clone(), original: Norm::from_value(value) });
+        } else {
+            if std::str::from_utf8(name).is_err() && Norm::from_value(value) != Norm::Null {
+                found.lost.push(Lost { names: names.clone(), original: Norm::Binary(0, name.clone()) });
+            }
+            seen.insert(field_name(name));
+            look_into(value, names, found);
+        }
+        names.pop();
+    }
+}
+
+fn look_into(value: &Value, names: &mut Vec<String>, found: &mut Structure) {
+    match value {
+        Value::Document(fields) => look(fields, names, found),
+        Value::Array(items) => items.iter().for_each(|item| look_into(item, names, found)),
+        Value::CodeWithScope(_, scope) => {
+            names.push("$scope".to_owned());
+            look(scope, names, found);
+            names.pop();
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,88 @@
+//! Everything that MongoDB takes arrives: random documents and operations from a printed seed, compared by the
+//! independent decoder.
+//!
+//! A round has a seed of its own, which makes its pipeline, its collections and its operations. The tests run a few
+//! rounds; `scripts/property` runs them for as long as you like. TAILWATER_TEST_SEED replays a round that failed.
+//!
+//! - `values`, `ids`, `names`: scalars of every type, `_id`s, names
+//! - `shapes`: what the documents of a collection have in common
+//! - `places`, `updates`: updates that fit a document as it is
+//! - `world`, `operations`, `ddl`: what is done to the databases
+//! - `round`: one round
+
+mod ddl;
+mod ids;
+mod names;
+mod operations;
+mod places;
+mod round;
+mod shapes;
+mod updates;
+mod values;
+mod world;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::workload::random::seed;
+
+/// Rounds of a test run.
+const ROUNDS: u64 = 12;
+
+/// Rounds at a time.
+const WORKERS: u64 = 3;
+
+/// When it is enough: after so many rounds, or after so long.
+#[derive(Debug, Clone, Copy)]
+struct Budget {
+    rounds: u64,
+    until: Option<Instant>,
+}
+
+impl Budget {
+    /// From TAILWATER_TEST_ROUNDS or TAILWATER_TEST_MINUTES, which `scripts/property` sets.
+    fn of_this_run() -> Self {
+        let number = |name| std::env::var(name).ok().map(|n| n.parse::<u64>().expect("a number"));
+        match (number("TAILWATER_TEST_ROUNDS"), number("TAILWATER_TEST_MINUTES")) {
+            (Some(rounds), _) => Self { rounds, until: None },
+            (None, Some(minutes)) => {
+                Self { rounds: u64::MAX, until: Some(Instant::now() + Duration::from_secs(minutes * 60)) }
+            }
+            (None, None) => Self { rounds: ROUNDS, until: None },
+        }
+    }
+
+    fn allows(&self, round: u64) -> bool {
+        round < self.rounds && self.until.is_none_or(|until| Instant::now() < until)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn any_documents_and_any_operations_arrive() {
+    let seed = seed("property");
+    let budget = Budget::of_this_run();
+    let next = Arc::new(AtomicU64::new(0));
+    let worker = || {
+        let next = Arc::clone(&next);
+        tokio::spawn(async move {
+            loop {
+                let n = next.fetch_add(1, Ordering::SeqCst);
+                if !budget.allows(n) {
+                    return;
+                }
+                match round::round(seed + n).await {
+                    Ok(outcome) => println!("{outcome}"),
+                    Err(failure) => {
+                        next.store(budget.rounds, Ordering::SeqCst);
+                        panic!("{failure}");
+                    }
+                }
+            }
+        })
+    };
+    let workers: Vec<_> = (0..WORKERS.min(budget.rounds)).map(|_| worker()).collect();
+    for worker in workers {
+        worker.await.expect("a round without a difference");
+    }
+}

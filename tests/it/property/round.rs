@@ -1,0 +1,162 @@
+//! One round: a seed, a pipeline of its own, some collections, some hundred operations, a comparison.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use super::world::World;
+use crate::decode::compare::{Finding, Report};
+use crate::harness::case::Case;
+use crate::harness::config::Config;
+use crate::harness::daemon::Daemon;
+use crate::workload::random::Random;
+
+/// Long enough for what a round writes, on a machine that does other things too.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// What its seed decides.
+#[derive(Debug, Clone, Copy)]
+struct Plan {
+    seed: u64,
+    operations: usize,
+    /// Documents that are there before the daemon starts; without any it only follows.
+    copied: usize,
+    public_updates: bool,
+    objects: &'static str,
+    arrays: &'static str,
+    /// How often the daemon is stopped or killed.
+    restarts: usize,
+    /// One operation in so many changes a collection's name or existence; 0 for none.
+    ddl_every: usize,
+}
+
+/// What a round was about and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    plan: Plan,
+    operations: usize,
+    refused: usize,
+    report: Report,
+    took: Duration,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { seed, copied, public_updates, objects, arrays, restarts, ddl_every, .. } = self.plan;
+        let Report { collections, documents, anomalies, quarantined, .. } = &self.report;
+        let (operations, refused, seconds) = (self.operations, self.refused, self.took.as_secs_f32());
+        let updates = if public_updates { "public" } else { "raw" };
+        write!(
+            f,
+            "seed {seed}: {operations} operations ({refused} refused), {documents} documents in {collections} \
+             collections, {anomalies} anomalies, {quarantined} quarantined, {seconds:.1} s (copied {copied}, {updates} \
+             updates, objects {objects}, arrays {arrays}, {restarts} restarts, ddl every {ddl_every})"
+        )
+    }
+}
+
+impl Plan {
+    fn new(seed: u64, random: &mut Random) -> Self {
+        let form = |random: &mut Random| if random.percent(80) { "table" } else { "jsonb" };
+        let operations = 200 + random.below(250);
+        Self {
+            seed,
+            operations: std::env::var("TAILWATER_TEST_OPERATIONS").map_or(operations, |n| n.parse().expect("a number")),
+            copied: if random.percent(60) { 20 + random.below(40) } else { 0 },
+            public_updates: random.percent(25),
+            objects: form(random),
+            arrays: form(random),
+            restarts: if random.percent(50) { 0 } else { 1 + random.below(3) },
+            ddl_every: if random.percent(60) { 0 } else { 20 + random.below(60) },
+        }
+    }
+
+    fn configure(&self, config: &mut Config) {
+        let quoted = |text: &str| format!("{text:?}");
+        config.set("source.updates", &quoted(if self.public_updates { "public" } else { "raw" }));
+        config.set("mapping.objects", &quoted(self.objects)).set("mapping.arrays", &quoted(self.arrays));
+    }
+}
+
+/// Runs the round of that seed.
+///
+/// # Errors
+/// What differs, with the last operations on it.
+pub async fn round(seed: u64) -> Result<Outcome, String> {
+    let start = Instant::now();
+    let mut random = Random::new(seed, 7);
+    let plan = Plan::new(seed, &mut random);
+    let case = Case::new(&format!("property_{seed}")).await;
+    let mut config = case.config();
+    plan.configure(&mut config);
+    let mut world = World::new(case.database("db"), Random::new(seed, 8));
+    if plan.copied > 0 {
+        world.load(plan.copied).await;
+    }
+    let mut daemon = case.start(&config);
+    if plan.copied == 0 {
+        case.settle().await;
+    }
+    let rest = plan.operations / (plan.restarts + 1);
+    for turn in 0..=plan.restarts {
+        work(&mut world, &plan, rest).await;
+        if turn < plan.restarts {
+            daemon = restart(daemon, &case, &config, &mut random, &mut world, &plan).await;
+        }
+    }
+    let report = case.report_within(DEADLINE).await;
+    let refused = world.refusals();
+    if !report.findings.is_empty() {
+        return Err(failure(&case, &plan, &report, &world));
+    }
+    if refused * 2 > world.operations {
+        return Err(format!("seed {seed}: most operations are refused: {:?} of {}", world.refused, world.operations));
+    }
+    let outcome = Outcome { plan, operations: world.operations, refused, report, took: start.elapsed() };
+    daemon.sigterm();
+    case.remove().await;
+    Ok(outcome)
+}
+
+async fn work(world: &mut World, plan: &Plan, operations: usize) {
+    for n in 1..=operations {
+        if plan.ddl_every > 0 && n % plan.ddl_every == 0 {
+            world.ddl().await;
+        } else {
+            world.step().await;
+        }
+    }
+}
+
+/// Ends the daemon one way or the other; what is written meanwhile it has to catch up with.
+async fn restart(
+    daemon: Daemon,
+    case: &Case,
+    config: &Config,
+    random: &mut Random,
+    world: &mut World,
+    plan: &Plan,
+) -> Daemon {
+    if random.percent(60) { daemon.kill9() } else { daemon.sigterm() }
+    let meanwhile = random.below(30);
+    work(world, plan, meanwhile).await;
+    case.start(config)
+}
+
+fn failure(case: &Case, plan: &Plan, report: &Report, world: &World) -> String {
+    const SHOWN: usize = 3;
+    let mut text = format!("seed {} {plan:?}\n{report}\n", plan.seed);
+    let places = report.findings.iter().filter_map(|finding| match finding {
+        Finding::Unrecorded { namespace, id, .. }
+        | Finding::Missing { namespace, id }
+        | Finding::Different { namespace, id, .. } => Some((namespace, id)),
+        _ => None,
+    });
+    for (namespace, id) in places.take(SHOWN) {
+        text += &format!("the last operations on {namespace} {id}:\n");
+        for operation in world.history(namespace, id) {
+            text += &format!("    {operation}\n");
+        }
+    }
+    text += &format!("{}\nreplay: TAILWATER_TEST_SEED={} scripts/property --rounds 1\n", case.logs(), plan.seed);
+    text
+}
