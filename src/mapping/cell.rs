@@ -18,6 +18,8 @@ pub mod reason {
     pub const DATE: &str = "date_out_of_range";
     /// A number that `numeric` does not reach.
     pub const NUMBER: &str = "number_out_of_range";
+    /// The row had no room for the value.
+    pub const ROW: &str = "row_too_wide";
 }
 
 /// A value that does not go into a cell of that type.

@@ -96,7 +96,7 @@ impl<O: Output> Pass<'_, '_, O> {
         let Node { table, kind, path, fields, .. } = node;
         let Some(field) = fields.get_mut(name) else { return Ok(()) };
         let undecided = field.child.is_none() && field.column.as_ref().is_some_and(|column| column.seen.is_empty());
-        if undecided && is_array && self.holds_documents(diff)? {
+        if undecided && is_array && self.holds_documents(diff)? && self.has_key_for(*table, Kind::Array)? {
             self.create_child(*table, *kind, path, name, Kind::Array, field)?;
         }
         match &mut field.child {
@@ -153,6 +153,7 @@ impl<O: Output> Pass<'_, '_, O> {
             let reason = if losses.nul { super::cell::reason::NUL } else { super::cell::reason::UTF8 };
             self.report(path, name, reason, Value::Document(diff));
         }
+        self.remember(table, path, name, column.index, Value::Document(diff), &mut patch.row);
         patch.diffs.push((column.index, diff.to_owned()));
         Ok(())
     }

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::model::bson::{Doc, Malformed, Value};
+use crate::model::limits::MAX_NESTING;
 
 /// Which of the two forms of Extended JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Losses {
 /// # Errors
 /// When a nested document is malformed.
 pub fn write_value(value: Value<'_>, flavour: Flavour, out: &mut Vec<u8>) -> Result<Losses, Malformed> {
-    let mut writer = Writer { out, flavour, losses: Losses::default() };
+    let mut writer = Writer { out, flavour, losses: Losses::default(), depth: 0 };
     writer.value(value)?;
     Ok(writer.losses)
 }
@@ -65,10 +66,14 @@ pub fn clean_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, Losses) {
     (text, Losses { nul, utf8 })
 }
 
+/// Deeper than any document that the server lets in.
+pub(super) const TOO_DEEP: Malformed = Malformed { at: 0, expected: "at most 250 documents within each other" };
+
 struct Writer<'b> {
     out: &'b mut Vec<u8>,
     flavour: Flavour,
     losses: Losses,
+    depth: usize,
 }
 
 impl Writer<'_> {
@@ -171,6 +176,16 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn below(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
+        if self.depth >= MAX_NESTING {
+            return Err(TOO_DEEP);
+        }
+        self.depth += 1;
+        let done = write(self);
+        self.depth -= 1;
+        done
+    }
+
     fn integer(&mut self, name: &str, number: i64) {
         match self.flavour {
             Flavour::Relaxed => self.raw(&number.to_string()),
@@ -180,8 +195,8 @@ impl Writer<'_> {
 
     fn value(&mut self, value: Value<'_>) -> Result<(), Malformed> {
         match value {
-            Value::Document(document) => return self.document(document),
-            Value::Array(array) => return self.array(array),
+            Value::Document(document) => return self.below(|writer| writer.document(document)),
+            Value::Array(array) => return self.below(|writer| writer.array(array)),
             Value::Double(number) => self.double(number),
             Value::String(bytes) => self.string(bytes),
             Value::Binary { subtype, bytes } => self.binary(subtype, bytes),
@@ -233,7 +248,7 @@ impl Writer<'_> {
                 field("{\"$code\":", code);
                 self.raw(",\"$scope\":");
                 let flavour = std::mem::replace(&mut self.flavour, Flavour::Canonical);
-                self.document(scope)?;
+                self.below(|writer| writer.document(scope))?;
                 self.flavour = flavour;
                 self.raw("}");
             }

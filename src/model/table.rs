@@ -120,6 +120,20 @@ pub struct Table {
 }
 
 impl Table {
+    /// Columns from which on a row may be too wide for a page of PostgreSQL. A row has 8,160 bytes there; whatever is
+    /// stored out of line leaves a pointer of 18, and what is too short for that takes at most 27 with its padding
+    /// (`heap_toast_insert_or_update`; measured on 18). 24 + 290 / 8 + 290 × 27 is below 8,160.
+    const WIDE: usize = 290;
+
+    /// Columns of an index, at most (`INDEX_MAX_KEYS` of PostgreSQL as it is built everywhere).
+    pub const MAX_KEY: usize = 32;
+
+    /// True when the table has so many columns that a row of it may be too wide.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.columns.len() > Self::WIDE
+    }
+
     /// `"schema"."name"`.
     #[must_use]
     pub fn qualified(&self) -> String {

@@ -92,7 +92,7 @@ impl RangeJob {
                 return Ok(Outcome::DoesNotFit);
             };
             for rows in rows {
-                copy.write(rows).await?;
+                tally.anomalies.extend(copy.write(rows).await?);
             }
         }
         let mark = Mark {
@@ -182,7 +182,6 @@ fn convert(
         full.push(rows);
         tally.documents += count;
         tally.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-        tally.anomalies.extend(full.iter().flat_map(|rows| &rows.anomalies).map(|anomaly| anomaly.reason));
         return Ok(Some(full));
     }
 }

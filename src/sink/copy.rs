@@ -13,6 +13,7 @@ use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
 use super::sql;
+use super::wide::{How, surely_fits, write_fitting};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::Output;
 use crate::model::bson::Document;
@@ -29,6 +30,8 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 #[derive(Debug, Default)]
 pub struct CopyRows {
     tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
+    /// Rows that may be too wide; they are written one by one.
+    wide: Vec<(SharedTable, Key, Row)>,
     /// Values that could not be stored as they are.
     pub anomalies: Vec<Anomaly>,
     /// Documents that could not be stored.
@@ -39,12 +42,16 @@ impl CopyRows {
     /// Bytes collected.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.tables.values().map(|(_, bytes)| bytes.len()).sum()
+        let wide: usize = self.wide.iter().map(|(_, _, row)| row.weight()).sum();
+        self.tables.values().map(|(_, bytes)| bytes.len()).sum::<usize>() + wide
     }
 }
 
 impl Output for CopyRows {
     fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
+        if !surely_fits(table, key, row) {
+            return self.wide.push((SharedTable::clone(table), key.clone(), row.clone()));
+        }
         let (_, out) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
         // A table has at most 1,600 columns.
         out.extend_from_slice(&i16::try_from(table.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
@@ -104,14 +111,18 @@ impl<'f> RangeCopy<'f> {
         self.client.as_ref().ok_or_else(ended)
     }
 
-    /// Sends rows.
+    /// Sends rows; returns the reasons of the values that are not stored as they were.
     ///
     /// # Errors
     /// When PostgreSQL refuses them.
-    pub async fn write(&self, rows: CopyRows) -> Result<()> {
+    pub async fn write(&self, mut rows: CopyRows) -> Result<Vec<&'static str>> {
         for (table, mut bytes) in rows.tables.into_values() {
             bytes.extend_from_slice(&TRAILER);
             self.copy(&table, bytes.into()).await?;
+        }
+        for (table, key, row) in &rows.wide {
+            let left_out = write_fitting(self.client()?, table, key, row, How::Put).await?;
+            rows.anomalies.extend(left_out.into_iter().map(|(anomaly, _)| anomaly));
         }
         let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
         for anomaly in &rows.anomalies {
@@ -120,7 +131,7 @@ impl<'f> RangeCopy<'f> {
         for document in &rows.quarantined {
             catalog.quarantine(document, None).await?;
         }
-        Ok(())
+        Ok(rows.anomalies.iter().map(|anomaly| anomaly.reason).collect())
     }
 
     async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {

@@ -147,19 +147,24 @@ pub fn delete(table: &Table, cells: usize, from: bool) -> String {
     )
 }
 
-/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them.
+/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them. Cells that are stored
+/// in more than `limit` bytes come with their size only.
 #[must_use]
-pub fn read_cells(table: &Table, column: &Column) -> String {
+pub fn read_cells(table: &Table, column: &Column, limit: Option<i32>) -> String {
     let types = table.key_columns().iter().map(|column| column.ty).chain([PgType::Integer]);
+    let name = &column.name;
+    let size = format!("pg_column_size(t.{name})");
+    let text = match limit {
+        Some(limit) => format!("CASE WHEN {size} <= {limit} THEN t.{name}::text END"),
+        None => format!("t.{name}::text"),
+    };
     format!(
-        "SELECT u.c{}, t.{}::text FROM unnest({}) AS u({}) JOIN {} AS t ON {} WHERE t.{} IS NOT NULL",
+        "SELECT u.c{}, {size}, {text} FROM unnest({}) AS u({}) JOIN {} AS t ON {} WHERE t.{name} IS NOT NULL",
         table.key,
-        column.name,
         arrays(types, 1),
         aliases(table.key + 1),
         table.qualified(),
         matches(table, table.key, "u"),
-        column.name
     )
 }
 

@@ -20,9 +20,12 @@ mod harness;
 mod workload;
 
 mod consistency;
+mod deep;
 mod endpoints;
 mod kill;
+mod large;
 mod latency;
+mod limits;
 mod long_reader;
 mod many;
 mod mapping_basics;
