@@ -45,8 +45,10 @@ impl<O: Output> Pass<'_, '_, O> {
                 _ => return Err(UNKNOWN),
             }
         }
-        if patch.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
-            let table = self.table(node.table)?;
+        let table = self.table(node.table)?;
+        // Metadata tell of the whole document, so its root row is touched by a change of any of its rows.
+        let touched = node.kind == Kind::Root && table.metadata.any();
+        if touched || patch.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
             self.out.patch(&table, &self.key, patch.row, patch.diffs);
         }
         Ok(())

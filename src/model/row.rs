@@ -1,5 +1,7 @@
 //! Row images: PostgreSQL's binary field format, ready for COPY and for array parameters.
 
+use std::sync::Arc;
+
 use super::bson::Document;
 use super::position::Position;
 use super::table::SharedTable;
@@ -51,6 +53,10 @@ pub struct Row {
     garbage: usize,
     /// By column; of the rows of wide tables only (see [`super::table::Table::is_wide`]).
     originals: Vec<Original>,
+    /// The change that it comes from, as JSON; of rows of root tables with `_source` only.
+    source: Option<Arc<str>>,
+    /// True when the document is deleted and its rows stay.
+    deleted: bool,
 }
 
 impl Row {
@@ -60,6 +66,30 @@ impl Row {
         self.slots.clear();
         self.garbage = 0;
         self.originals.clear();
+        self.source = None;
+        self.deleted = false;
+    }
+
+    /// The change that it comes from, for `_source`.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// Notes the change that it comes from, as JSON.
+    pub fn set_source(&mut self, source: Arc<str>) {
+        self.source = Some(source);
+    }
+
+    /// True when the document is deleted and its rows stay.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Marks the document as deleted.
+    pub fn set_deleted(&mut self) {
+        self.deleted = true;
     }
 
     /// The cell of a column.
@@ -160,6 +190,10 @@ impl Row {
 
     /// Overwrites with every cell that `later` mentions.
     pub fn merge(&mut self, later: &Row) {
+        self.deleted |= later.deleted;
+        if later.source.is_some() {
+            self.source.clone_from(&later.source);
+        }
         for column in 0..later.slots.len() {
             match later.cell(column) {
                 Cell::Absent => {}

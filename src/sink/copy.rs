@@ -4,6 +4,7 @@
 //! and the range's mark, committed together. Format: PostgreSQL manual, `COPY`, *Binary Format*.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
@@ -32,6 +33,8 @@ pub struct CopyRows {
     tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
     /// Rows that may be too wide; they are written one by one.
     wide: Vec<(SharedTable, Key, Row)>,
+    /// What goes into `_source`, where that is switched on.
+    source: Option<Arc<str>>,
     /// Values that could not be stored as they are.
     pub anomalies: Vec<Anomaly>,
     /// Documents that could not be stored.
@@ -39,6 +42,19 @@ pub struct CopyRows {
 }
 
 impl CopyRows {
+    /// No rows yet; those to come are from `source`.
+    #[must_use]
+    pub fn new(source: Option<Arc<str>>) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    /// Takes what is collected.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let next = Self::new(self.source.clone());
+        std::mem::replace(self, next)
+    }
+
     /// Bytes collected.
     #[must_use]
     pub fn weight(&self) -> usize {
@@ -50,11 +66,16 @@ impl CopyRows {
 impl Output for CopyRows {
     fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
         if !surely_fits(table, key, row) {
-            return self.wide.push((SharedTable::clone(table), key.clone(), row.clone()));
+            let mut row = row.clone();
+            if let Some(source) = &self.source {
+                row.set_source(Arc::clone(source));
+            }
+            return self.wide.push((SharedTable::clone(table), key.clone(), row));
         }
         let (_, out) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
         // A table has at most 1,600 columns.
-        out.extend_from_slice(&i16::try_from(table.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
+        let fields = table.columns.len() + usize::from(table.metadata.source);
+        out.extend_from_slice(&i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes());
         for cell in key.cells() {
             field(out, cell);
         }
@@ -62,6 +83,12 @@ impl Output for CopyRows {
             match row.cell(column) {
                 Cell::Absent | Cell::Null => out.extend_from_slice(&NULL),
                 Cell::Value(bytes) => field(out, bytes),
+            }
+        }
+        if table.metadata.source {
+            match &self.source {
+                Some(source) => field(out, &[&[1], source.as_bytes()].concat()),
+                None => out.extend_from_slice(&NULL),
             }
         }
     }

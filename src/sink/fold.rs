@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::model::identifier::Identifier;
-    use crate::model::table::{Column, PgType, Table};
+    use crate::model::table::{Column, Metadata, PgType, Table};
 
     fn table() -> SharedTable {
         let column = |name, ty| Column { name: Identifier::new(name).expect("fits"), ty };
@@ -176,6 +176,7 @@ mod tests {
                 column("a", PgType::Text),
                 column("j", PgType::Jsonb),
             ],
+            metadata: Metadata::default(),
         })
     }
 

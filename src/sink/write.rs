@@ -165,7 +165,8 @@ async fn upsert(client: &Object, table: &Table, rows: &[(Key, Row)]) -> Result<(
             param.push(row.cell(index));
         }
     }
-    let types: Vec<Type> = table.columns.iter().map(|column| array_type(column.ty)).collect();
+    let mut types: Vec<Type> = table.columns.iter().map(|column| array_type(column.ty)).collect();
+    push_metadata(table, rows.iter().map(|(_, row)| row), &mut params, &mut types);
     execute(client, table, "writing to", &sql::upsert(table), &types, &params).await
 }
 
@@ -175,7 +176,7 @@ async fn update(client: &Object, table: &Table, patches: &[(Key, Row)]) -> Resul
     let mut shapes: BTreeMap<Vec<usize>, Vec<&(Key, Row)>> = BTreeMap::new();
     for patch in patches {
         let changed: Vec<usize> = patch.1.mentioned().collect();
-        if !changed.is_empty() {
+        if !changed.is_empty() || table.metadata.any() {
             shapes.entry(changed).or_default().push(patch);
         }
     }
@@ -186,12 +187,13 @@ async fn update(client: &Object, table: &Table, patches: &[(Key, Row)]) -> Resul
             params.push(ArrayParam::new(column.ty));
             types.push(array_type(column.ty));
         }
-        for (key, row) in rows {
+        for (key, row) in &rows {
             push_key(&mut params, key);
             for (param, index) in params.iter_mut().skip(table.key).zip(&changed) {
                 param.push(row.cell(*index));
             }
         }
+        push_metadata(table, rows.iter().map(|(_, row)| row), &mut params, &mut types);
         execute(client, table, "updating", &sql::update(table, &changed), &types, &params).await?;
     }
     Ok(())
@@ -332,6 +334,27 @@ fn key_types(table: &Table, cells: usize) -> Vec<Type> {
 fn push_key(params: &mut [ArrayParam], key: &Key) {
     for (param, cell) in params.iter_mut().zip(key.cells()) {
         param.push(Cell::Value(cell));
+    }
+}
+
+/// The arrays of [`sql::metadata_types`].
+fn push_metadata<'r>(
+    table: &Table,
+    rows: impl Iterator<Item = &'r Row> + Clone,
+    params: &mut Vec<ArrayParam>,
+    types: &mut Vec<Type>,
+) {
+    for ty in sql::metadata_types(table) {
+        let mut param = ArrayParam::new(ty);
+        for row in rows.clone() {
+            match (ty, row.source()) {
+                (PgType::Boolean, _) => param.push(Cell::Value(&[u8::from(row.is_deleted())])),
+                (_, Some(source)) => param.push(Cell::Value(&[&[1], source.as_bytes()].concat())),
+                (_, None) => param.push(Cell::Null),
+            }
+        }
+        params.push(param);
+        types.push(array_type(ty));
     }
 }
 

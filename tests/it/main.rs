@@ -29,6 +29,7 @@ mod limits;
 mod long_reader;
 mod many;
 mod mapping_basics;
+mod metadata;
 mod oracle;
 mod plan;
 mod public_updates;
