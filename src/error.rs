@@ -59,6 +59,8 @@ pub enum Kind {
     Fenced,
     /// The target refused what we wrote: an object in the way, a limit reached, a disk full.
     Refused,
+    /// A row or a value is over a limit of the target. Handled where it can be (`sink::wide`).
+    TooLarge,
     /// A local resource: a port in use, a file not readable.
     Local,
     /// A defect of ours; the message says which invariant broke.
@@ -79,6 +81,7 @@ impl Kind {
             | Kind::HistoryLost
             | Kind::Undeliverable
             | Kind::Refused
+            | Kind::TooLarge
             | Kind::Local
             | Kind::Defect => Class::Fatal,
         }

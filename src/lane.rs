@@ -14,6 +14,8 @@ use crate::mapping::json::{self, Flavour};
 use crate::mapping::lifecycle::compact;
 use crate::model::bson::{Document, Value};
 use crate::model::change::Operation;
+use crate::model::namespace::Namespace;
+use crate::model::position::ClusterTime;
 use crate::model::row::{Key, Row, RowChange};
 use crate::model::table::SharedTable;
 use crate::model::ticket::LaneInput;
@@ -45,16 +47,34 @@ impl Lane {
                     continue;
                 }
             };
+            let operation = change.operation.name();
+            let mut steps = self.convert(change.operation);
+            self.name_source(&mut steps, operation, change.position.cluster_time());
             let write_set = WriteSet {
                 position: change.position.clone(),
                 boundary: change.boundary,
                 database: Arc::clone(&self.database),
-                operation: change.operation.name(),
-                steps: self.convert(change.operation),
+                operation,
+                steps,
                 permit,
             };
             if output.send(write_set).await.is_err() {
                 return; // the executor ended, and with it this attempt of the pipeline
+            }
+        }
+    }
+
+    /// Notes in rows of tables with `_source` which change they come from.
+    fn name_source(&self, steps: &mut [Step], operation: &'static str, time: ClusterTime) {
+        if !self.collection.options().metadata.source {
+            return;
+        }
+        let source = source_json(self.collection.namespace(), operation, time);
+        for step in steps {
+            if let Step::Row(RowChange::Put { table, row, .. } | RowChange::Patch { table, row, .. }) = step
+                && table.metadata.source
+            {
+                row.set_source(Arc::clone(&source));
             }
         }
     }
@@ -116,7 +136,15 @@ impl Lane {
         {
             return steps.push(Step::Release { collection: self.collection.id(), id_key });
         }
-        if let Err(reject) = self.attempt(steps, |collection, out| collection.delete(id, out)) {
+        let stays = self.collection.options().metadata.deleted_at;
+        let converted =
+            self.attempt(
+                steps,
+                |collection, out| {
+                    if stays { collection.retire(id, out) } else { collection.delete(id, out) }
+                },
+            );
+        if let Err(reject) = converted {
             self.reject(Some(id), key, reject, steps);
         }
     }
@@ -154,6 +182,15 @@ impl Lane {
     fn is_quarantined(&self, id: Value<'_>) -> bool {
         !self.quarantined.is_empty() && id_key(id).is_some_and(|key| self.quarantined.contains(&key))
     }
+}
+
+/// The value of `_source`: namespace, operation, and cluster time of a change.
+#[must_use]
+pub fn source_json(namespace: &Namespace, operation: &str, time: ClusterTime) -> Arc<str> {
+    // A namespace can always be written, as it is text.
+    let name = json::to_text(Value::String(namespace.to_string().as_bytes()), Flavour::Relaxed).unwrap_or_default();
+    let ClusterTime { seconds, ordinal } = time;
+    format!("{{\"ns\":{name},\"op\":\"{operation}\",\"t\":{seconds},\"i\":{ordinal}}}").into()
 }
 
 /// The quarantine row of a document.

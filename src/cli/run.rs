@@ -66,7 +66,10 @@ async fn follow(config: Config, output: Output, mode: RunMode) -> Result<()> {
 
 /// Builds the runtime.
 pub(super) fn runtime() -> Result<Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(local("cannot start the runtime"))
+    // Documents are walked by recursion, up to `MAX_NESTING` levels, with frames of some kilobytes in a build for debugging.
+    const STACK_BYTES: usize = 8 << 20;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.enable_all().thread_stack_size(STACK_BYTES).build().map_err(local("cannot start the runtime"))
 }
 
 /// The first SIGTERM or SIGINT asks to finish the transaction in hand, the second ends the process at once.

@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 }
 
 /// Every key outside `[[collection]]`, in the order of the file.
-pub const KEYS: [Key; 24] = [
+pub const KEYS: [Key; 27] = [
     key("pipeline", r#""default""#, "one checkpoint, one writer; a second daemon of that name stands by"),
     key("source.uri", "", "connection string of the replica set or of mongos"),
     key("source.uri_file", "", "or a file that holds it"),
@@ -43,7 +43,14 @@ pub const KEYS: [Key; 24] = [
     key("mapping.arrays", r#""table""#, "arrays of documents: table (a child table) or jsonb (one column)"),
     key("mapping.naming", r#""preserve""#, "names are kept as they are in MongoDB"),
     key("mapping.on_type_conflict", r#""widen""#, "a column whose values change type gets a wider type"),
-    key("mapping.on_drop", r#""drop""#, "a collection dropped in MongoDB is dropped in PostgreSQL"),
+    key(
+        "mapping.on_drop",
+        r#""drop""#,
+        "tables of a dropped collection: drop, or keep until their name is wanted again",
+    ),
+    key("mapping.synced_at", "false", "root tables get _synced_at: when the document was written last"),
+    key("mapping.source", "false", "root tables get _source: which change wrote the document last"),
+    key("mapping.soft_delete", "false", "root tables get _deleted_at, and deleted documents stay"),
     key("mapping.foreign_keys", r#""cutover""#, "when child tables get foreign keys: cutover or never"),
     key("mapping.max_columns", "800", "columns of one table; documents that need more go to quarantine; 1 to 1500"),
     key("snapshot.parallel", "4", "ranges copied at the same time, 1 to 64"),

@@ -47,7 +47,7 @@ pub(super) enum Raw {
     List(Vec<String>),
     /// A section with nothing in it.
     Empty,
-    /// A value that no key takes, by its type's name.
+    /// Any other value, by its type's name; of a boolean, its word.
     Other(&'static str),
 }
 
@@ -189,7 +189,7 @@ fn raw(value: &DeValue<'_>) -> Raw {
     }
     match value.as_array() {
         Some(list) => texts(list).map_or(Raw::Other("a list of something else than texts"), Raw::List),
-        None => Raw::Other(value.type_str()),
+        None => Raw::Other(value.as_bool().map_or(value.type_str(), |yes| if yes { "true" } else { "false" })),
     }
 }
 

@@ -18,10 +18,11 @@ use std::path::PathBuf;
 pub use keys::{COLLECTION_KEYS, KEYS, Key};
 
 use crate::error::{Error, Kind, Result, Stage};
-use crate::mapping::options::{CollectionOptions, MappingOptions, NestedForm};
+use crate::mapping::options::{CollectionOptions, MappingOptions, NestedForm, OnDrop};
 use crate::model::filter::{Glob, NamespaceFilter};
 use crate::model::limits::{Limits, SnapshotOptions};
 use crate::model::secret::Secret;
+use crate::model::table::Metadata;
 use crate::sink::options::TargetOptions;
 use crate::source::options::{ReadPreference, SourceOptions, UpdateForm};
 use crate::telemetry::options::{HttpOptions, LogFormat, LogLevel, LogOptions};
@@ -198,7 +199,6 @@ fn refuse_what_is_not_available(reader: &mut Reader) {
     reader.choice("source.reader", (), &[("change_stream", Some(())), ("oplog", None)]);
     reader.choice("mapping.naming", (), &[("preserve", Some(())), ("snake_case", None)]);
     reader.choice("mapping.on_type_conflict", (), &[("widen", Some(())), ("null", None), ("quarantine", None)]);
-    reader.choice("mapping.on_drop", (), &[("drop", Some(())), ("keep", None)]);
     // Foreign keys come with the cutover, which this version does not have: both words mean the same today.
     reader.choice("mapping.foreign_keys", (), &[("cutover", Some(())), ("never", Some(())), ("always", None)]);
     reader.choice("on.history_lost", (), &[("stop", Some(())), ("resnapshot", None)]);
@@ -244,6 +244,16 @@ fn mapping(reader: &mut Reader) -> MappingOptions {
         objects: reader.choice("mapping.objects", default.objects, &objects),
         arrays: reader.choice("mapping.arrays", default.arrays, &arrays),
         max_columns: reader.number("mapping.max_columns", default.max_columns, &(1..=MappingOptions::MAX_COLUMNS)),
+        metadata: Metadata {
+            synced_at: reader.switch("mapping.synced_at", default.metadata.synced_at),
+            source: reader.switch("mapping.source", default.metadata.source),
+            deleted_at: reader.switch("mapping.soft_delete", default.metadata.deleted_at),
+        },
+        on_drop: reader.choice(
+            "mapping.on_drop",
+            default.on_drop,
+            &[("drop", Some(OnDrop::Drop)), ("keep", Some(OnDrop::Keep))],
+        ),
     }
 }
 

@@ -67,6 +67,21 @@ impl Reader {
         None
     }
 
+    /// Yes or no.
+    pub fn switch(&mut self, key: &str, default: bool) -> bool {
+        let Some(setting) = self.take(key) else { return default };
+        match &setting.value {
+            Raw::Other("true") => true,
+            Raw::Other("false") => false,
+            Raw::Text(text) if text == "true" => true,
+            Raw::Text(text) if text == "false" => false,
+            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
+                self.wrong(setting.origin, format!("{key} must be true or false"));
+                default
+            }
+        }
+    }
+
     /// A whole number within bounds.
     pub fn number(&mut self, key: &str, default: usize, range: &RangeInclusive<usize>) -> usize {
         let Some(setting) = self.take(key) else { return default };

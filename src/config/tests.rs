@@ -163,7 +163,6 @@ fn what_the_contract_has_and_this_version_has_not_is_refused_by_name() {
         ("mapping.naming", "snake_case"),
         ("mapping.on_type_conflict", "null"),
         ("mapping.on_type_conflict", "quarantine"),
-        ("mapping.on_drop", "keep"),
         ("mapping.foreign_keys", "always"),
         ("on.history_lost", "resnapshot"),
     ] {

@@ -21,6 +21,8 @@ pub mod reason {
     pub const NUMBER: &str = "number_out_of_range";
     /// U+FFFD stands for bytes of a field name that are not UTF-8.
     pub const NAME: &str = "invalid_utf8_name";
+    /// The row had no room for the value.
+    pub const ROW: &str = "row_too_wide";
 }
 
 /// A value that does not go into a cell of that type.

@@ -189,6 +189,29 @@ impl Collection {
         })
     }
 
+    /// Converts a delete where deleted documents stay: its root row is marked.
+    ///
+    /// # Errors
+    /// As [`Collection::delete`].
+    pub fn retire(&mut self, id: Value<'_>, out: &mut impl Output) -> Result<bool, Reject> {
+        if self.tables.is_empty() {
+            return Ok(false);
+        }
+        self.pass(id, out, |pass, root| {
+            let mut row = Row::default();
+            row.set_deleted();
+            let table = pass.table(root.table)?;
+            pass.out.patch(&table, &pass.key, row, Vec::new());
+            Ok(())
+        })
+    }
+
+    /// Options that every collection shares.
+    #[must_use]
+    pub fn options(&self) -> &MappingOptions {
+        &self.shared.options
+    }
+
     fn pass<'d, O: Output>(
         &mut self,
         id: Value<'d>,

@@ -46,8 +46,10 @@ impl<O: Output> Pass<'_, '_, O> {
                 _ => return Err(UNKNOWN),
             }
         }
-        if patch.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
-            let table = self.table(node.table)?;
+        let table = self.table(node.table)?;
+        // Metadata tell of the whole document, so its root row is touched by a change of any of its rows.
+        let touched = node.kind == Kind::Root && table.metadata.any();
+        if touched || patch.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
             self.out.patch(&table, &self.key, patch.row, patch.diffs);
         }
         Ok(())
@@ -98,7 +100,7 @@ impl<O: Output> Pass<'_, '_, O> {
         let Node { table, kind, path, fields, .. } = node;
         let Some(field) = fields.get_mut(name) else { return Ok(()) };
         let undecided = field.child.is_none() && field.column.as_ref().is_some_and(|column| column.seen.is_empty());
-        if undecided && is_array && self.holds_documents(diff)? {
+        if undecided && is_array && self.holds_documents(diff)? && self.has_key_for(*table, Kind::Array)? {
             self.create_child(*table, *kind, path, name, Kind::Array, field)?;
         }
         match &mut field.child {
@@ -157,6 +159,7 @@ impl<O: Output> Pass<'_, '_, O> {
         if losses.any() {
             self.report_all(path, name, losses::in_diff(diff)?);
         }
+        self.remember(table, path, name, column.index, Value::Document(diff), &mut patch.row);
         patch.diffs.push((column.index, diff.to_owned()));
         Ok(())
     }

@@ -10,8 +10,9 @@ use super::json::{self, Flavour};
 use super::losses::{self, Loss};
 use super::shape::{ColumnState, Field, Kind, Node, Route};
 use crate::model::bson::{Doc, Value};
+use crate::model::limits::MAX_NESTING;
 use crate::model::namespace::{CollectionId, Namespace};
-use crate::model::row::{Key, Row};
+use crate::model::row::{Key, Original, Row};
 use crate::model::table::{PgType, SharedTable, Table};
 use crate::model::write_set::{Anomaly, Ddl};
 
@@ -34,6 +35,8 @@ pub struct Pass<'s, 'd, O: Output> {
     spare: Vec<Row>,
     /// How many rows this mapping has put.
     pub(super) rows: u64,
+    /// Documents around the one that is being read; after an error the conversion is over and it counts no more.
+    depth: usize,
 }
 
 impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
@@ -48,7 +51,20 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         id: Value<'d>,
         key: Key,
     ) -> Self {
-        Self { collection, namespace, shared, tables, ddl, out, id, key, changed: false, spare: Vec::new(), rows: 0 }
+        Self {
+            collection,
+            namespace,
+            shared,
+            tables,
+            ddl,
+            out,
+            id,
+            key,
+            changed: false,
+            spare: Vec::new(),
+            rows: 0,
+            depth: 0,
+        }
     }
 
     /// True when the shape changed.
@@ -69,6 +85,10 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     /// # Errors
     /// When a name comes twice (MongoDB takes such documents): one of the values would be lost.
     pub(super) fn put_row(&mut self, node: &mut Node, document: Doc<'_>) -> Result<(), Reject> {
+        if self.depth >= MAX_NESTING {
+            return Err(json::TOO_DEEP.into());
+        }
+        self.depth += 1;
         let mut row = self.spare.pop().unwrap_or_default();
         row.clear();
         self.rows += 1;
@@ -95,6 +115,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         let table = self.table(node.table)?;
         self.out.put(&table, &self.key, &row);
         self.spare.push(row);
+        self.depth -= 1;
         Ok(())
     }
 
@@ -109,13 +130,18 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         let Node { table, kind, path, fields, .. } = node;
         let field = field_mut(fields, name);
         match field.route(&value, &self.shared.options)? {
-            Route::Column => self.store(*table, path, name, &mut field.column, value, row),
             Route::Child => self.put_children(field, value),
-            Route::NewChild(child_kind) => {
+            Route::NewChild(child_kind) if self.has_key_for(*table, child_kind)? => {
                 self.create_child(*table, *kind, path, name, child_kind, field)?;
                 self.put_children(field, value)
             }
+            Route::Column | Route::NewChild(_) => self.store(*table, path, name, &mut field.column, value, row),
         }
+    }
+
+    /// Whether a child of that kind can have a primary key: each array around adds a column to it.
+    pub(super) fn has_key_for(&self, parent: usize, kind: Kind) -> Result<bool, Reject> {
+        Ok(kind != Kind::Array || self.table(parent)?.key < Table::MAX_KEY)
     }
 
     /// The rows of a value that has a child table.
@@ -202,6 +228,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
             Some(reason) => self.report(path, name, reason, value),
             None => {}
         }
+        self.remember(table, path, name, column.index, value, row);
         Ok(())
     }
 
@@ -223,16 +250,36 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         }
     }
 
+    /// Keeps what a cell of a wide table was made from: whether its row has room for it, only PostgreSQL knows.
+    pub(super) fn remember(
+        &self,
+        table: usize,
+        path: &[String],
+        name: Option<&str>,
+        column: usize,
+        value: Value<'_>,
+        row: &mut Row,
+    ) {
+        if self.tables.get(table).is_some_and(|table| table.is_wide()) {
+            let anomaly = self.anomaly(path, name, cell::reason::ROW, value);
+            row.remember(Original { column, anomaly, position: None });
+        }
+    }
+
     /// Records a value that is not stored as it is.
     pub(super) fn report(&mut self, path: &[String], name: Option<&str>, reason: &'static str, value: Value<'_>) {
+        self.out.anomaly(self.anomaly(path, name, reason, value));
+    }
+
+    fn anomaly(&self, path: &[String], name: Option<&str>, reason: &'static str, value: Value<'_>) -> Anomaly {
         let text = |value, flavour| json::to_text(value, flavour).unwrap_or_else(|_| "null".into());
-        self.out.anomaly(Anomaly {
+        Anomaly {
             namespace: self.namespace.clone(),
             document_id: text(self.id, Flavour::Relaxed),
             path: path.iter().map(String::as_str).chain(name).map(str::to_owned).collect(),
             reason,
             original: text(value, Flavour::Canonical),
-        });
+        }
     }
 
     /// Replaces a table by its altered form.

@@ -10,7 +10,7 @@ use super::shape::{ColumnState, Field, Kind, Node, is_empty_array};
 use super::types::{TypeSet, join, natural, subtype};
 use crate::model::bson::Value;
 use crate::model::identifier::Identifier;
-use crate::model::table::{Column, PgType, Table, TableId};
+use crate::model::table::{Column, Metadata, PgType, Table, TableId};
 use crate::model::write_set::{Ddl, Form, PathRow};
 
 /// The column of array elements that are not documents.
@@ -104,7 +104,8 @@ impl<O: Output> Pass<'_, '_, O> {
         let columns = self.child_key(parent, parent_kind, path, kind)?;
         let schema = root.schema.clone();
         let name = self.shared.names.claim(&schema, &wanted, &full_path);
-        let table = Arc::new(Table { id: TableId::fresh(), schema, name, key: columns.len(), columns });
+        let (id, key, metadata) = (TableId::fresh(), columns.len(), Metadata::default());
+        let table = Arc::new(Table { id, schema, name, key, columns, metadata });
         let index = self.tables.len();
         self.tables.push(Arc::clone(&table));
         self.ddl.push(Ddl::CreateTable(Arc::clone(&table)));

@@ -8,6 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::model::bson::{Doc, Malformed, Value};
+use crate::model::limits::MAX_NESTING;
 
 /// Which of the two forms of Extended JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +43,7 @@ impl Losses {
 /// # Errors
 /// When a nested document is malformed.
 pub fn write_value(value: Value<'_>, flavour: Flavour, out: &mut Vec<u8>) -> Result<Losses, Malformed> {
-    let mut writer = Writer { out, flavour, losses: Losses::default() };
+    let mut writer = Writer { out, flavour, losses: Losses::default(), depth: 0 };
     writer.value(value)?;
     Ok(writer.losses)
 }
@@ -67,10 +68,14 @@ pub fn clean_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, Losses) {
     (text, Losses { nul, utf8, twice: false })
 }
 
+/// Deeper than any document that the server lets in.
+pub(super) const TOO_DEEP: Malformed = Malformed { at: 0, expected: "at most 250 documents within each other" };
+
 struct Writer<'b> {
     out: &'b mut Vec<u8>,
     flavour: Flavour,
     losses: Losses,
+    depth: usize,
 }
 
 impl Writer<'_> {
@@ -173,6 +178,16 @@ impl Writer<'_> {
         Ok(())
     }
 
+    fn below(&mut self, write: impl FnOnce(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
+        if self.depth >= MAX_NESTING {
+            return Err(TOO_DEEP);
+        }
+        self.depth += 1;
+        let done = write(self);
+        self.depth -= 1;
+        done
+    }
+
     fn integer(&mut self, name: &str, number: i64) {
         match self.flavour {
             Flavour::Relaxed => self.raw(&number.to_string()),
@@ -182,8 +197,8 @@ impl Writer<'_> {
 
     fn value(&mut self, value: Value<'_>) -> Result<(), Malformed> {
         match value {
-            Value::Document(document) => return self.document(document),
-            Value::Array(array) => return self.array(array),
+            Value::Document(document) => return self.below(|writer| writer.document(document)),
+            Value::Array(array) => return self.below(|writer| writer.array(array)),
             Value::Double(number) => self.double(number),
             Value::String(bytes) => self.string(bytes),
             Value::Binary { subtype, bytes } => self.binary(subtype, bytes),
@@ -235,7 +250,7 @@ impl Writer<'_> {
                 field("{\"$code\":", code);
                 self.raw(",\"$scope\":");
                 let flavour = std::mem::replace(&mut self.flavour, Flavour::Canonical);
-                self.document(scope)?;
+                self.below(|writer| writer.document(scope))?;
                 self.flavour = flavour;
                 self.raw("}");
             }
@@ -366,7 +381,8 @@ mod tests {
     #[test]
     fn doubles_are_printed_as_postgresql_prints_them() {
         // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8
-        for (number, text) in [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
+        for (number, text) in
+            [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
         {
             assert_eq!(double_text(number), text);
         }
@@ -396,7 +412,10 @@ mod tests {
     fn what_jsonb_cannot_hold_is_reported_and_kept_in_canonical_form() {
         let mut out = Vec::new();
         let losses = write_value(Value::String(b"a\0\xff"), Flavour::Relaxed, &mut out).expect("valid");
-        assert_eq!((losses, out.as_slice()), (Losses { nul: true, utf8: true, twice: false }, "\"a\u{fffd}\"".as_bytes()));
+        assert_eq!(
+            (losses, out.as_slice()),
+            (Losses { nul: true, utf8: true, twice: false }, "\"a\u{fffd}\"".as_bytes())
+        );
         assert_eq!(
             to_text(Value::String(b"a\0"), Flavour::Canonical).expect("valid"),
             r#"{"$binary":{"base64":"YQA=","subType":"00"}}"#

@@ -3,6 +3,7 @@
 //! In: the stored text and diffs in order. Out: the new text. The rules are those of `mapping/delta.rs`; a diff that does
 //! not fit the value (it may be of a later state) leaves it alone.
 
+use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
 use super::json::{self, Flavour};
@@ -24,7 +25,7 @@ pub enum DiffError {
 /// # Errors
 /// When a diff is malformed or the text is no JSON.
 pub fn apply<'d>(stored: &str, diffs: impl IntoIterator<Item = &'d Document>) -> Result<String, DiffError> {
-    let mut value: Json = serde_json::from_str(stored)?;
+    let mut value = parse(stored)?;
     for diff in diffs {
         apply_one(&mut value, diff.as_doc())?;
     }
@@ -95,7 +96,17 @@ fn name(bytes: &[u8]) -> String {
 }
 
 fn convert(value: Value<'_>) -> Result<Json, DiffError> {
-    Ok(serde_json::from_str(&json::to_text(value, Flavour::Relaxed)?)?)
+    Ok(parse(&json::to_text(value, Flavour::Relaxed)?)?)
+}
+
+/// Reads JSON of any depth: the text was written by us, or by PostgreSQL from what we wrote, so that its depth is within
+/// what `json` lets through; the parser's own limit of 128 is below what MongoDB takes.
+fn parse(text: &str) -> Result<Json, serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(text);
+    reader.disable_recursion_limit();
+    let value = Json::deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the configuration says about the mapping.
 
 use crate::model::namespace::Namespace;
+use crate::model::table::Metadata;
 
 /// How an embedded document, or an array of documents, is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +21,20 @@ pub struct MappingOptions {
     pub arrays: NestedForm,
     /// Columns of one table from which on a document with new fields is quarantined.
     pub max_columns: usize,
+    /// Columns that root tables get beside those of the documents.
+    pub metadata: Metadata,
+    /// What becomes of the tables of a dropped collection.
+    pub on_drop: OnDrop,
+}
+
+/// What becomes of the tables of a collection that is dropped, or replaced by a rename.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnDrop {
+    /// They are dropped.
+    #[default]
+    Drop,
+    /// They stay, and make way when a later collection wants their name.
+    Keep,
 }
 
 /// Options for one collection.
@@ -41,6 +56,12 @@ impl MappingOptions {
 
 impl Default for MappingOptions {
     fn default() -> Self {
-        Self { objects: NestedForm::Table, arrays: NestedForm::Table, max_columns: 800 }
+        Self {
+            objects: NestedForm::Table,
+            arrays: NestedForm::Table,
+            max_columns: 800,
+            metadata: Metadata::default(),
+            on_drop: OnDrop::Drop,
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::collection::{Collection, Shared};
 use super::shape::{ColumnState, Kind, Node};
 use super::types::TypeSet;
 use crate::model::identifier::Identifier;
-use crate::model::table::{Column, PgType, SharedTable, Table, TableId};
+use crate::model::table::{Column, Metadata, PgType, SharedTable, Table, TableId};
 use crate::model::write_set::{CollectionRow, Form, PathRow};
 
 /// A catalog that contradicts itself; the text says where.
@@ -35,7 +35,10 @@ impl Collection {
         let mut index = HashMap::new();
         for path in paths.iter().filter(|path| path.form != Form::Column) {
             let id_type = id_type.ok_or_else(|| damaged("no row for _id".into()))?;
-            let table = restore_table(path, id_type).ok_or_else(|| damaged(format!("key of {:?}", path.path)))?;
+            let mut table = restore_table(path, id_type).ok_or_else(|| damaged(format!("key of {:?}", path.path)))?;
+            if path.form == Form::Root {
+                table.metadata = collection.shared.options.metadata;
+            }
             collection.shared.names.occupy(&table.schema, table.name.as_str());
             index.insert((table.schema.clone(), table.name.clone()), collection.tables.len());
             collection.tables.push(Arc::new(table));
@@ -98,7 +101,8 @@ fn restore_table(path: &PathRow, id_type: PgType) -> Option<Table> {
         columns.push(Column { name: Identifier::new(name)?, ty: if i == 0 { id_type } else { PgType::Integer } });
     }
     let (schema, name) = (path.schema.clone(), path.table.clone());
-    (!columns.is_empty()).then(|| Table { id: TableId::fresh(), schema, name, key: columns.len(), columns })
+    let (id, key, metadata) = (TableId::fresh(), columns.len(), Metadata::default());
+    (!columns.is_empty()).then_some(Table { id, schema, name, key, columns, metadata })
 }
 
 fn push_column(place: &mut SharedTable, name: Identifier, ty: PgType) -> usize {

@@ -47,7 +47,8 @@ impl Collection {
         let (_, wanted) = self.shared.target(&self.namespace);
         let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
         let columns = Identifier::new("_id").map(|name| Column { name, ty }).into_iter().collect();
-        let table = Table { id: TableId::fresh(), schema: self.schema.clone(), name, key: 1, columns };
+        let metadata = self.shared.options.metadata;
+        let table = Table { id: TableId::fresh(), schema: self.schema.clone(), name, key: 1, columns, metadata };
         let table = Arc::new(table);
         self.tables.push(Arc::clone(&table));
         self.id_column = Some(ColumnState { index: 0, ty, seen: TypeSet::of(id), subtype: subtype(id) });

@@ -1,5 +1,9 @@
 //! Limits that several stages keep together.
 
+/// Documents within documents, at most. MongoDB 8.2 takes 180 on insert; what is deeper is refused as malformed before
+/// it can use up a thread's stack.
+pub const MAX_NESTING: usize = 250;
+
 /// What the process may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {

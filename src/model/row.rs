@@ -1,7 +1,14 @@
 //! Row images: PostgreSQL's binary field format, ready for COPY and for array parameters.
 
+use std::sync::Arc;
+
 use super::bson::Document;
+use super::position::Position;
 use super::table::SharedTable;
+use super::write_set::Anomaly;
+
+/// Bytes that a row may waste before it is made compact.
+const COMPACT_FROM: usize = 1 << 16;
 
 /// Where one column's value lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -26,11 +33,30 @@ pub enum Cell<'a> {
     Value(&'a [u8]),
 }
 
+/// The value that a cell was made from, as it would be recorded if the row had to do without the cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// The cell's column.
+    pub column: usize,
+    /// What would be recorded.
+    pub anomaly: Anomaly,
+    /// The change that brought it, once that is known.
+    pub position: Option<Position>,
+}
+
 /// The cells of one row, by column position; one arena holds all bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     arena: Vec<u8>,
     slots: Vec<Slot>,
+    /// Bytes of the arena that no slot points to any more.
+    garbage: usize,
+    /// By column; of the rows of wide tables only (see [`super::table::Table::is_wide`]).
+    originals: Vec<Original>,
+    /// The change that it comes from, as JSON; of rows of root tables with `_source` only.
+    source: Option<Arc<str>>,
+    /// True when the document is deleted and its rows stay.
+    deleted: bool,
 }
 
 impl Row {
@@ -38,6 +64,32 @@ impl Row {
     pub fn clear(&mut self) {
         self.arena.clear();
         self.slots.clear();
+        self.garbage = 0;
+        self.originals.clear();
+        self.source = None;
+        self.deleted = false;
+    }
+
+    /// The change that it comes from, for `_source`.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
+    }
+
+    /// Notes the change that it comes from, as JSON.
+    pub fn set_source(&mut self, source: Arc<str>) {
+        self.source = Some(source);
+    }
+
+    /// True when the document is deleted and its rows stay.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.deleted
+    }
+
+    /// Marks the document as deleted.
+    pub fn set_deleted(&mut self) {
+        self.deleted = true;
     }
 
     /// The cell of a column.
@@ -81,19 +133,76 @@ impl Row {
         if self.slots.len() <= column {
             self.slots.resize(column + 1, Slot::Absent);
         }
-        if let Some(place) = self.slots.get_mut(column) {
-            *place = slot;
+        if let Some(place) = self.slots.get_mut(column)
+            && let Slot::At { start, end } = std::mem::replace(place, slot)
+        {
+            self.garbage += end - start;
         }
+        // A row that is changed many times in one batch must not keep all that it ever held.
+        if self.garbage > COMPACT_FROM && self.garbage > self.arena.len() / 2 {
+            self.compact();
+        }
+    }
+
+    fn compact(&mut self) {
+        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        for slot in &mut self.slots {
+            if let Slot::At { start, end } = slot {
+                let from = arena.len();
+                arena.extend_from_slice(self.arena.get(*start..*end).unwrap_or_default());
+                (*start, *end) = (from, arena.len());
+            }
+        }
+        self.arena = arena;
+        self.garbage = 0;
+    }
+
+    /// Keeps the value that a cell was made from. A diff, for a cell that is not mentioned, comes on top of what is kept.
+    pub fn remember(&mut self, original: Original) {
+        let on_top = self.cell(original.column) == Cell::Absent;
+        self.keep(original, on_top);
+    }
+
+    fn keep(&mut self, original: Original, on_top: bool) {
+        let (from, to) = self.kept(original.column);
+        self.originals.splice(if on_top { to } else { from }..to, [original]);
+    }
+
+    /// Notes which change brought the values that are kept.
+    pub fn brought_by(&mut self, position: &Position) {
+        for original in &mut self.originals {
+            original.position = Some(position.clone());
+        }
+    }
+
+    /// The values that a cell was made from, where they are kept.
+    #[must_use]
+    pub fn originals(&self, column: usize) -> &[Original] {
+        let (from, to) = self.kept(column);
+        self.originals.get(from..to).unwrap_or_default()
+    }
+
+    fn kept(&self, column: usize) -> (usize, usize) {
+        let from = self.originals.partition_point(|original| original.column < column);
+        let to = self.originals.partition_point(|original| original.column <= column);
+        (from, to)
     }
 
     /// Overwrites with every cell that `later` mentions.
     pub fn merge(&mut self, later: &Row) {
+        self.deleted |= later.deleted;
+        if later.source.is_some() {
+            self.source.clone_from(&later.source);
+        }
         for column in 0..later.slots.len() {
             match later.cell(column) {
                 Cell::Absent => {}
                 Cell::Null => self.set_null(column),
                 Cell::Value(bytes) => self.set(column, bytes),
             }
+        }
+        for original in &later.originals {
+            self.keep(original.clone(), later.cell(original.column) == Cell::Absent);
         }
     }
 
@@ -105,7 +214,10 @@ impl Row {
     /// Bytes in memory.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.arena.len() + self.slots.len() * size_of::<Slot>() + size_of::<Self>()
+        // What is kept of a cell's value is text of about the size of the cell, with its path and its document's id.
+        const ORIGINAL: usize = 256;
+        let originals = self.originals.iter().map(|original| original.anomaly.original.len() + ORIGINAL).sum::<usize>();
+        self.arena.len() + self.slots.len() * size_of::<Slot>() + size_of::<Self>() + originals
     }
 }
 

@@ -104,6 +104,50 @@ pub struct Column {
     pub ty: PgType,
 }
 
+/// The columns that Tailwater adds to root tables of its own accord. They lie beside [`Table::columns`]: no value of a
+/// document is in them, and `tailwater.paths` does not list them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Metadata {
+    /// `_synced_at timestamptz`: when the document, any of its rows, was written last.
+    pub synced_at: bool,
+    /// `_source jsonb`: by which change.
+    pub source: bool,
+    /// `_deleted_at timestamptz`: deleted documents stay, marked by the time.
+    pub deleted_at: bool,
+}
+
+impl Metadata {
+    /// The time of the PostgreSQL transaction that wrote the document last.
+    pub const SYNCED_AT: &str = "_synced_at";
+    /// The change that did.
+    pub const SOURCE: &str = "_source";
+    /// The time of the PostgreSQL transaction that deleted it.
+    pub const DELETED_AT: &str = "_deleted_at";
+
+    /// The columns that are switched on, and their types.
+    pub fn columns(self) -> impl Iterator<Item = (&'static str, PgType)> {
+        [
+            (self.synced_at, Self::SYNCED_AT, PgType::TimestampTz),
+            (self.source, Self::SOURCE, PgType::Jsonb),
+            (self.deleted_at, Self::DELETED_AT, PgType::TimestampTz),
+        ]
+        .into_iter()
+        .filter_map(|(on, name, ty)| on.then_some((name, ty)))
+    }
+
+    /// True when any is switched on.
+    #[must_use]
+    pub fn any(self) -> bool {
+        self.columns().next().is_some()
+    }
+
+    /// True when the name is taken by one of them.
+    #[must_use]
+    pub fn has(self, name: &str) -> bool {
+        self.columns().any(|(column, _)| column == name)
+    }
+}
+
 /// One table at one moment; a schema change makes a new value with the same id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Table {
@@ -117,9 +161,25 @@ pub struct Table {
     pub key: usize,
     /// All columns; a row image's slots are in this order.
     pub columns: Vec<Column>,
+    /// Columns beside those; of a root table only.
+    pub metadata: Metadata,
 }
 
 impl Table {
+    /// Columns from which on a row may be too wide for a page of PostgreSQL. A row has 8,160 bytes there; whatever is
+    /// stored out of line leaves a pointer of 18, and what is too short for that takes at most 27 with its padding
+    /// (`heap_toast_insert_or_update`; measured on 18). 24 + 290 / 8 + 290 × 27 is below 8,160.
+    const WIDE: usize = 290;
+
+    /// Columns of an index, at most (`INDEX_MAX_KEYS` of PostgreSQL as it is built everywhere).
+    pub const MAX_KEY: usize = 32;
+
+    /// True when the table has so many columns that a row of it may be too wide.
+    #[must_use]
+    pub fn is_wide(&self) -> bool {
+        self.columns.len() > Self::WIDE
+    }
+
     /// `"schema"."name"`.
     #[must_use]
     pub fn qualified(&self) -> String {
@@ -135,7 +195,7 @@ impl Table {
     /// True when a column has that name.
     #[must_use]
     pub fn has_column(&self, name: &str) -> bool {
-        self.columns.iter().any(|column| column.name.as_str() == name)
+        self.metadata.has(name) || self.columns.iter().any(|column| column.name.as_str() == name)
     }
 }
 

@@ -15,6 +15,7 @@ use crate::mapping::names::TableNames;
 use crate::model::namespace::CollectionId;
 use crate::model::position::Position;
 use crate::model::state::State;
+use crate::model::table::SharedTable;
 use crate::model::write_set::PathRow;
 use crate::sink::catalog::Known;
 use crate::sink::checkpoint::{Checkpoints, move_floor};
@@ -140,6 +141,9 @@ impl Session<'_> {
             let damaged = |error| Error::new(Kind::Defect, Stage::Mapping, "reading the catalog").caused_by(error);
             collections.known.insert(row.id, restored.map_err(damaged)?);
         }
+        let roots: Vec<SharedTable> =
+            collections.known.values().filter_map(|known| known.tables().first().cloned()).collect();
+        self.target.add_metadata(self.leader.fence(), &roots).await?;
         collections.to_copy = self.to_copy(&collections).await?;
         self.occupy(&collections).await?;
         Ok(collections)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::snapshot::{Copying, Tools, current};
 use crate::error::{Class, Error, Kind, Result, Stage};
-use crate::lane::quarantined;
+use crate::lane::{quarantined, source_json};
 use crate::mapping::collection::{Collection, Output};
 use crate::mapping::lifecycle::compact;
 use crate::model::bson::{Doc, Document};
@@ -85,14 +85,19 @@ impl RangeJob {
         let mut reader = self.read(tools).await?;
         let copy = RangeCopy::begin(tools.target.client().await?, &tools.fence).await?;
         let mut tally = Tally::default();
+        let options = shape.options();
+        let source = options
+            .metadata
+            .source
+            .then(|| source_json(&self.copying.info.namespace, "snapshot", reader.cluster_time()));
         while let Some(docs) = reader.next_batch().await? {
             let mut rejected = HashSet::new();
-            let Some(rows) = convert(&mut shape, &docs, &mut rejected, &mut tally)? else {
+            let Some(rows) = convert(&mut shape, &docs, &mut rejected, &mut tally, source.clone())? else {
                 copy.rollback().await?;
                 return Ok(Outcome::DoesNotFit);
             };
             for rows in rows {
-                copy.write(rows).await?;
+                tally.anomalies.extend(copy.write(rows).await?);
             }
         }
         let mark = Mark {
@@ -153,10 +158,11 @@ fn convert(
     docs: &RawDocs,
     rejected: &mut HashSet<usize>,
     tally: &mut Tally,
+    source: Option<Arc<str>>,
 ) -> Result<Option<Vec<CopyRows>>> {
     'again: loop {
         let mut full = Vec::new();
-        let mut rows = CopyRows::default();
+        let mut rows = CopyRows::new(source.clone());
         let (mut count, mut bytes) = (0, 0);
         for (i, doc) in docs.docs().enumerate() {
             let doc = doc?;
@@ -175,14 +181,13 @@ fn convert(
                 }
             }
             if rows.weight() >= SEND_BYTES {
-                full.push(std::mem::take(&mut rows));
+                full.push(rows.take());
             }
         }
         quarantine(shape, docs, rejected, &mut rows)?;
         full.push(rows);
         tally.documents += count;
         tally.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
-        tally.anomalies.extend(full.iter().flat_map(|rows| &rows.anomalies).map(|anomaly| anomaly.reason));
         return Ok(Some(full));
     }
 }

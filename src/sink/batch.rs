@@ -17,7 +17,7 @@ use super::fold::Fold;
 pub struct BatchLimits {
     /// Row changes. Beyond some thousand rows a statement gains nothing more from being larger.
     pub changes: usize,
-    /// Bytes of source changes held back from the memory limit.
+    /// Bytes of source changes held back from the memory limit, or of the rows made from them.
     pub bytes: usize,
     /// Schema changes: each new table takes locks until the commit (PostgreSQL, `max_locks_per_transaction`).
     pub schema_changes: usize,
@@ -34,7 +34,7 @@ pub struct Batch {
     /// Schema changes made in this transaction.
     pub schema_changes: usize,
     /// Anomalies not written yet, with their positions.
-    pub anomalies: Vec<(Anomaly, Position)>,
+    pub anomalies: Vec<(Anomaly, Option<Position>)>,
     /// Quarantined documents not written yet, with their positions.
     pub quarantined: Vec<(Quarantined, Position)>,
     /// What to count when it is durable: changes by database and operation, anomalies by reason.
@@ -86,18 +86,15 @@ impl Batch {
     }
 
     /// Adds a row change.
-    ///
-    /// # Errors
-    /// When a diff cannot be applied to a value that is known here.
-    pub fn row(&mut self, change: RowChange) -> Result<(), crate::mapping::json_diff::DiffError> {
-        self.fold.add(change)
+    pub fn row(&mut self, change: RowChange) {
+        self.fold.add(change);
     }
 
     /// True when it should be written now.
     #[must_use]
     pub fn is_full(&self, limits: &BatchLimits) -> bool {
         self.fold.changes() >= limits.changes
-            || self.bytes >= limits.bytes
+            || self.bytes.max(self.fold.bytes()) >= limits.bytes
             || (self.schema_changes >= limits.schema_changes && self.at_boundary)
     }
 }

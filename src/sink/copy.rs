@@ -4,6 +4,7 @@
 //! and the range's mark, committed together. Format: PostgreSQL manual, `COPY`, *Binary Format*.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
@@ -13,6 +14,7 @@ use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
 use super::sql;
+use super::wide::{How, surely_fits, write_fitting};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::Output;
 use crate::model::bson::Document;
@@ -29,6 +31,10 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 #[derive(Debug, Default)]
 pub struct CopyRows {
     tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
+    /// Rows that may be too wide; they are written one by one.
+    wide: Vec<(SharedTable, Key, Row)>,
+    /// What goes into `_source`, where that is switched on.
+    source: Option<Arc<str>>,
     /// Values that could not be stored as they are.
     pub anomalies: Vec<Anomaly>,
     /// Documents that could not be stored.
@@ -36,18 +42,40 @@ pub struct CopyRows {
 }
 
 impl CopyRows {
+    /// No rows yet; those to come are from `source`.
+    #[must_use]
+    pub fn new(source: Option<Arc<str>>) -> Self {
+        Self { source, ..Self::default() }
+    }
+
+    /// Takes what is collected.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let next = Self::new(self.source.clone());
+        std::mem::replace(self, next)
+    }
+
     /// Bytes collected.
     #[must_use]
     pub fn weight(&self) -> usize {
-        self.tables.values().map(|(_, bytes)| bytes.len()).sum()
+        let wide: usize = self.wide.iter().map(|(_, _, row)| row.weight()).sum();
+        self.tables.values().map(|(_, bytes)| bytes.len()).sum::<usize>() + wide
     }
 }
 
 impl Output for CopyRows {
     fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
+        if !surely_fits(table, key, row) {
+            let mut row = row.clone();
+            if let Some(source) = &self.source {
+                row.set_source(Arc::clone(source));
+            }
+            return self.wide.push((SharedTable::clone(table), key.clone(), row));
+        }
         let (_, out) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
         // A table has at most 1,600 columns.
-        out.extend_from_slice(&i16::try_from(table.columns.len()).unwrap_or(i16::MAX).to_be_bytes());
+        let fields = table.columns.len() + usize::from(table.metadata.source);
+        out.extend_from_slice(&i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes());
         for cell in key.cells() {
             field(out, cell);
         }
@@ -55,6 +83,12 @@ impl Output for CopyRows {
             match row.cell(column) {
                 Cell::Absent | Cell::Null => out.extend_from_slice(&NULL),
                 Cell::Value(bytes) => field(out, bytes),
+            }
+        }
+        if table.metadata.source {
+            match &self.source {
+                Some(source) => field(out, &[&[1], source.as_bytes()].concat()),
+                None => out.extend_from_slice(&NULL),
             }
         }
     }
@@ -104,14 +138,18 @@ impl<'f> RangeCopy<'f> {
         self.client.as_ref().ok_or_else(ended)
     }
 
-    /// Sends rows.
+    /// Sends rows; returns the reasons of the values that are not stored as they were.
     ///
     /// # Errors
     /// When PostgreSQL refuses them.
-    pub async fn write(&self, rows: CopyRows) -> Result<()> {
+    pub async fn write(&self, mut rows: CopyRows) -> Result<Vec<&'static str>> {
         for (table, mut bytes) in rows.tables.into_values() {
             bytes.extend_from_slice(&TRAILER);
             self.copy(&table, bytes.into()).await?;
+        }
+        for (table, key, row) in &rows.wide {
+            let left_out = write_fitting(self.client()?, table, key, row, How::Put).await?;
+            rows.anomalies.extend(left_out.into_iter().map(|(anomaly, _)| anomaly));
         }
         let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
         for anomaly in &rows.anomalies {
@@ -120,7 +158,7 @@ impl<'f> RangeCopy<'f> {
         for document in &rows.quarantined {
             catalog.quarantine(document, None).await?;
         }
-        Ok(())
+        Ok(rows.anomalies.iter().map(|anomaly| anomaly.reason).collect())
     }
 
     async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use deadpool_postgres::Object;
 use tokio_postgres::error::SqlState;
 
 use super::catalog::CatalogWriter;
@@ -12,9 +13,9 @@ use super::faults::fault;
 use super::fence::Fence;
 use super::sql;
 use super::target::{LOCK_TIMEOUT, Target};
-use crate::error::{Result, Stage};
+use crate::error::{Error, Kind, Result, Stage};
 use crate::model::identifier::Identifier;
-use crate::model::table::Table;
+use crate::model::table::{SharedTable, Table};
 use crate::model::write_set::Ddl;
 
 /// One turn of waiting for a table's lock: for so long others may queue behind us.
@@ -46,6 +47,57 @@ impl Target {
         }
         client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing schema changes", &error))
     }
+}
+
+impl Target {
+    /// Adds the metadata columns that were switched on after their tables were made.
+    ///
+    /// # Errors
+    /// When something else has their name, or PostgreSQL refuses.
+    pub async fn add_metadata(&self, fence: &Fence, tables: &[SharedTable]) -> Result<()> {
+        let client = self.client().await?;
+        let mut missing = Vec::new();
+        for table in tables {
+            let there = columns(&client, table).await?;
+            for (name, ty) in table.metadata.columns() {
+                match there.iter().find(|(column, _)| column == name) {
+                    None => missing.push((table, name, ty)),
+                    Some((_, there)) if there == ty.sql_name() && !is_of_a_field(table, name) => {}
+                    Some(_) => return Err(taken(table, name)),
+                }
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let _alone = self.schema_changes().lock().await;
+        fence.begin(&client).await?;
+        let catalog = CatalogWriter { client: &client, fence };
+        for (table, name, ty) in missing {
+            catalog.locking("add_column", &sql::add_metadata(table, name, ty)).await?;
+        }
+        client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing schema changes", &error))
+    }
+}
+
+/// Names and types of the columns that a table has.
+async fn columns(client: &Object, table: &Table) -> Result<Vec<(String, String)>> {
+    let sql = "SELECT a.attname::text, replace(format_type(a.atttypid, NULL), 'timestamp with time zone', 'timestamptz') \
+               FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+               WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped";
+    let rows = client.query(sql, &[&table.schema.as_str(), &table.name.as_str()]).await;
+    let rows = rows.map_err(|error| fault(Stage::Sink, "looking at a table", &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+fn is_of_a_field(table: &Table, name: &str) -> bool {
+    table.columns.iter().any(|column| column.name.as_str() == name)
+}
+
+fn taken(table: &Table, name: &str) -> Error {
+    let message = format!("{} has a column {name} already, which holds something else", table.qualified());
+    Error::new(Kind::Refused, Stage::Sink, message)
+        .remedy("switch that metadata column off, or drop the table's collection from the pipeline and copy it again")
 }
 
 impl CatalogWriter<'_> {

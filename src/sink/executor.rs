@@ -18,9 +18,11 @@ use super::catalog::CatalogWriter;
 use super::checkpoint::move_lane;
 use super::faults::fault;
 use super::fence::Fence;
+use super::fold::TableChanges;
 use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
+use crate::model::row::RowChange;
 use crate::model::ticket::{LaneId, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
@@ -141,12 +143,16 @@ impl Executor {
 
     async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
         match step {
-            Step::Row(change) => {
-                let defect = |error| Error::new(Kind::Defect, Stage::Sink, "folding a change").caused_by(error);
-                self.batch.row(change).map_err(defect)?;
+            Step::Row(mut change) => {
+                if let RowChange::Put { table, row, .. } | RowChange::Patch { table, row, .. } = &mut change
+                    && table.is_wide()
+                {
+                    row.brought_by(position);
+                }
+                self.batch.row(change);
             }
             Step::Ddl(ddl) => self.schema_change(&ddl).await?,
-            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, position.clone())),
+            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, Some(position.clone()))),
             Step::Quarantine(document) => self.batch.quarantined.push((document, position.clone())),
             Step::Release { collection, id_key } => {
                 self.write_batch().await?;
@@ -170,7 +176,7 @@ impl Executor {
         if let Some(changes) = changes
             && !matches!(ddl, Ddl::DropTable(_))
         {
-            write(&self.parts.client, changes).await?;
+            self.write(changes).await?;
         }
         self.batch.schema_changes += 1;
         self.catalog().ddl(ddl).await
@@ -189,14 +195,20 @@ impl Executor {
         CatalogWriter { client: &self.parts.client, fence: &self.parts.fence }
     }
 
+    async fn write(&mut self, changes: TableChanges) -> Result<()> {
+        let left_out = write(&self.parts.client, changes).await?;
+        self.batch.anomalies.extend(left_out);
+        Ok(())
+    }
+
     /// Writes what is collected into the open transaction, which is opened where there is none.
     async fn write_batch(&mut self) -> Result<()> {
         self.open().await?;
         for changes in self.batch.fold.take() {
-            write(&self.parts.client, changes).await?;
+            self.write(changes).await?;
         }
         for (anomaly, position) in std::mem::take(&mut self.batch.anomalies) {
-            self.catalog().anomaly(&anomaly, Some(position.token())).await?;
+            self.catalog().anomaly(&anomaly, position.as_ref().map(Position::token)).await?;
             *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
         }
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {

@@ -61,6 +61,7 @@ fn kind(code: &SqlState) -> Kind {
         "42501" => Kind::Permission,
         // A schema or a catalog table that another session made at the same instant (seen with CREATE SCHEMA IF NOT EXISTS).
         "42P06" => Kind::Contention,
+        "54000" => Kind::TooLarge,
         code if code.starts_with("08") => Kind::Unavailable,
         _ => Kind::Refused,
     }

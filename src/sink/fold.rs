@@ -10,13 +10,16 @@ use crate::model::bson::Document;
 use crate::model::row::{Cell, Key, Row, RowChange};
 use crate::model::table::{SharedTable, TableId};
 
-/// The net change of one row.
+/// Diffs of `jsonb` cells, by column, in order.
+pub type Diffs = Vec<(usize, Document)>;
+
+/// The net change of one row. Diffs wait until it is written: applied one by one, each would cost as much as the cell.
 #[derive(Debug)]
 pub enum RowState {
-    /// It is exactly this.
-    Put(Row),
-    /// These cells change, if it exists; diffs are for `jsonb` cells whose value only PostgreSQL knows.
-    Patch(Row, Vec<(usize, Document)>),
+    /// It is exactly this, once the diffs are applied.
+    Put(Row, Diffs),
+    /// These cells change, if it exists; diffs are for `jsonb` cells whose value only PostgreSQL knows, or that are set here.
+    Patch(Row, Diffs),
 }
 
 /// The net changes of one table.
@@ -35,25 +38,23 @@ pub struct TableChanges {
 pub struct Fold {
     tables: HashMap<TableId, TableChanges>,
     changes: usize,
+    bytes: usize,
 }
 
 impl Fold {
     /// Adds a change.
-    ///
-    /// # Errors
-    /// When a diff cannot be applied to a value that is known here.
-    pub fn add(&mut self, change: RowChange) -> Result<(), DiffError> {
+    pub fn add(&mut self, change: RowChange) {
         self.changes += 1;
         match change {
             RowChange::Put { table, key, row } => {
-                self.table(table).rows.insert(key, RowState::Put(row));
-                Ok(())
+                self.bytes += row.weight();
+                self.table(table).rows.insert(key, RowState::Put(row, Vec::new()));
             }
-            RowChange::Patch { table, key, row, diffs } => self.table(table).patch(key, row, diffs),
-            RowChange::Delete { table, prefix, from } => {
-                self.table(table).delete(prefix, from);
-                Ok(())
+            RowChange::Patch { table, key, row, diffs } => {
+                self.bytes += row.weight() + diffs.iter().map(|(_, diff)| diff.len()).sum::<usize>();
+                self.table(table).patch(key, row, diffs);
             }
+            RowChange::Delete { table, prefix, from } => self.table(table).delete(prefix, from),
         }
     }
 
@@ -71,6 +72,12 @@ impl Fold {
         self.changes
     }
 
+    /// Bytes of rows added since then: a row may weigh many times what its document does.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The changes of one table, leaving the others.
     pub fn take_table(&mut self, id: TableId) -> Option<TableChanges> {
         self.tables.remove(&id)
@@ -78,36 +85,24 @@ impl Fold {
 
     /// Everything, leaving nothing.
     pub fn take(&mut self) -> Vec<TableChanges> {
-        self.changes = 0;
+        (self.changes, self.bytes) = (0, 0);
         self.tables.drain().map(|(_, changes)| changes).collect()
     }
 }
 
 impl TableChanges {
-    fn patch(&mut self, key: Key, row: Row, diffs: Vec<(usize, Document)>) -> Result<(), DiffError> {
+    fn patch(&mut self, key: Key, row: Row, diffs: Diffs) {
         match self.rows.get_mut(&key) {
             None => {
                 self.rows.insert(key, RowState::Patch(row, diffs));
             }
-            Some(RowState::Put(stored)) => {
-                stored.merge(&row);
-                for (column, diff) in diffs {
-                    apply_here(stored, column, &diff)?;
-                }
-            }
-            Some(RowState::Patch(stored, pending)) => {
+            Some(RowState::Put(stored, pending) | RowState::Patch(stored, pending)) => {
                 // A cell that is set anew forgets the diffs before.
                 pending.retain(|(column, _)| row.cell(*column) == Cell::Absent);
                 stored.merge(&row);
-                for (column, diff) in diffs {
-                    match stored.cell(column) {
-                        Cell::Absent => pending.push((column, diff)),
-                        Cell::Null | Cell::Value(_) => apply_here(stored, column, &diff)?,
-                    }
-                }
+                pending.extend(diffs);
             }
         }
-        Ok(())
     }
 
     fn delete(&mut self, prefix: Key, from: Option<i32>) {
@@ -132,15 +127,27 @@ fn next_index(key: &Key, prefix: &Key) -> Option<i32> {
     cell.try_into().ok().map(i32::from_be_bytes)
 }
 
-/// Applies a diff to a `jsonb` cell whose value is known; a NULL stays NULL.
+/// Applies the diffs of the cells whose value is known here; what is left is for cells that only PostgreSQL knows.
 ///
 /// # Errors
-/// When the diff is malformed.
-pub fn apply_here(row: &mut Row, column: usize, diff: &Document) -> Result<(), DiffError> {
-    let Cell::Value(bytes) = row.cell(column) else { return Ok(()) };
-    let stored = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned();
-    set_json(row, column, &json_diff::apply(&stored, [diff])?);
-    Ok(())
+/// When a diff is malformed.
+pub fn apply_here(row: &mut Row, diffs: Diffs, whole: bool) -> Result<Diffs, DiffError> {
+    let mut known: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
+    let mut unknown = Vec::new();
+    for (column, diff) in diffs {
+        match row.cell(column) {
+            Cell::Value(_) => known.entry(column).or_default().push(diff),
+            Cell::Absent if !whole => unknown.push((column, diff)),
+            Cell::Absent | Cell::Null => {} // a NULL stays NULL
+        }
+    }
+    for (column, diffs) in known {
+        let Cell::Value(bytes) = row.cell(column) else { continue };
+        let stored = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default());
+        let text = json_diff::apply(&stored, &diffs)?;
+        set_json(row, column, &text);
+    }
+    Ok(unknown)
 }
 
 /// Sets a `jsonb` cell to a text.
@@ -154,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::model::identifier::Identifier;
-    use crate::model::table::{Column, PgType, Table};
+    use crate::model::table::{Column, Metadata, PgType, Table};
 
     fn table() -> SharedTable {
         let column = |name, ty| Column { name: Identifier::new(name).expect("fits"), ty };
@@ -169,6 +176,7 @@ mod tests {
                 column("a", PgType::Text),
                 column("j", PgType::Jsonb),
             ],
+            metadata: Metadata::default(),
         })
     }
 
@@ -190,11 +198,11 @@ mod tests {
     #[test]
     fn a_patch_of_a_new_row_becomes_part_of_it() {
         let (table, mut fold) = (table(), Fold::default());
-        fold.add(RowChange::Put { table: Arc::clone(&table), key: key("x", 0), row: row(&[(2, "old")]) }).unwrap();
+        fold.add(RowChange::Put { table: Arc::clone(&table), key: key("x", 0), row: row(&[(2, "old")]) });
         let (patch, diffs) = (row(&[(2, "new")]), Vec::new());
-        fold.add(RowChange::Patch { table, key: key("x", 0), row: patch, diffs }).unwrap();
+        fold.add(RowChange::Patch { table, key: key("x", 0), row: patch, diffs });
         let changes = fold.take();
-        let Some(RowState::Put(row)) = changes[0].rows.get(&key("x", 0)) else { panic!("put") };
+        let Some(RowState::Put(row, _)) = changes[0].rows.get(&key("x", 0)) else { panic!("put") };
         assert_eq!(row.cell(2), Cell::Value(b"new"));
     }
 
@@ -203,12 +211,12 @@ mod tests {
         let (table, mut fold) = (table(), Fold::default());
         for index in 0..4 {
             let put = RowChange::Put { table: Arc::clone(&table), key: key("x", index), row: Row::default() };
-            fold.add(put).unwrap();
+            fold.add(put);
         }
         let mut prefix = Key::default();
         prefix.push(b"x");
-        fold.add(RowChange::Delete { table: Arc::clone(&table), prefix, from: Some(2) }).unwrap();
-        fold.add(RowChange::Put { table, key: key("x", 3), row: Row::default() }).unwrap();
+        fold.add(RowChange::Delete { table: Arc::clone(&table), prefix, from: Some(2) });
+        fold.add(RowChange::Put { table, key: key("x", 3), row: Row::default() });
         let changes = fold.take();
         assert_eq!(changes[0].rows.keys().cloned().collect::<Vec<_>>(), [key("x", 0), key("x", 1), key("x", 3)]);
         assert_eq!(changes[0].deletes.len(), 1);
@@ -219,11 +227,13 @@ mod tests {
         let diff = |n: i32| Document::new(bson::doc! {"a": true, "u0": n}.to_vec().expect("bson")).expect("bson");
         let (table, mut fold) = (table(), Fold::default());
         let patch = |row, diffs| RowChange::Patch { table: Arc::clone(&table), key: key("x", 0), row, diffs };
-        fold.add(patch(Row::default(), vec![(3, diff(1))])).unwrap();
-        fold.add(patch(row(&[(3, "\u{1}[5,6]")]), Vec::new())).unwrap();
-        fold.add(patch(Row::default(), vec![(3, diff(9))])).unwrap();
-        let changes = fold.take();
-        let Some(RowState::Patch(row, pending)) = changes[0].rows.get(&key("x", 0)) else { panic!("patch") };
-        assert_eq!((row.cell(3), pending.len()), (Cell::Value(b"\x01[9,6]".as_slice()), 0));
+        fold.add(patch(Row::default(), vec![(3, diff(1))]));
+        fold.add(patch(row(&[(3, "\u{1}[5,6]")]), Vec::new()));
+        fold.add(patch(Row::default(), vec![(3, diff(9))]));
+        let mut changes = fold.take();
+        let Some(RowState::Patch(mut row, pending)) = changes[0].rows.remove(&key("x", 0)) else { panic!("patch") };
+        assert_eq!(pending.len(), 1);
+        let left = apply_here(&mut row, pending, false).expect("applies");
+        assert_eq!((row.cell(3), left.len()), (Cell::Value(b"\x01[9,6]".as_slice()), 0));
     }
 }

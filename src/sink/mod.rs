@@ -19,4 +19,5 @@ pub mod sql;
 pub mod status;
 pub mod target;
 mod tls;
+mod wide;
 mod write;

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use crate::model::identifier::Identifier;
-use crate::model::table::{Column, PgType, Table};
+use crate::model::table::{Column, Metadata, PgType, Table};
 
 /// A column's definition. Text keys compare by bytes, as MongoDB compares strings without a collation.
 #[must_use]
@@ -15,8 +15,7 @@ pub fn column_definition(column: &Column, is_key: bool) -> String {
 /// `CREATE TABLE` with its primary key.
 #[must_use]
 pub fn create_table(table: &Table) -> String {
-    let columns: Vec<String> =
-        table.columns.iter().enumerate().map(|(i, column)| column_definition(column, i < table.key)).collect();
+    let columns = definitions(table);
     let key = names(table.key_columns());
     format!("CREATE TABLE {} ({}, PRIMARY KEY ({key}))", table.qualified(), columns.join(", "))
 }
@@ -24,10 +23,32 @@ pub fn create_table(table: &Table) -> String {
 /// `CREATE TABLE` as a person would write it, a line for each column.
 #[must_use]
 pub fn create_table_lines(table: &Table) -> String {
-    let mut lines: Vec<String> =
-        table.columns.iter().enumerate().map(|(i, column)| column_definition(column, i < table.key)).collect();
+    let mut lines = definitions(table);
     lines.push(format!("PRIMARY KEY ({})", names(table.key_columns())));
     format!("CREATE TABLE {} (\n    {}\n)", table.qualified(), lines.join(",\n    "))
+}
+
+fn definitions(table: &Table) -> Vec<String> {
+    let own = table.columns.iter().enumerate().map(|(i, column)| column_definition(column, i < table.key));
+    own.chain(table.metadata.columns().map(|(name, ty)| metadata_definition(name, ty))).collect()
+}
+
+/// A metadata column's definition. `COPY` leaves times to their default, so that all rows of a transaction have one.
+fn metadata_definition(name: &str, ty: PgType) -> String {
+    let default = if name == Metadata::SYNCED_AT { " DEFAULT now()" } else { "" };
+    format!("\"{name}\" {ty}{default}")
+}
+
+/// Adds a metadata column to a table that has rows: when they were written last is not known.
+#[must_use]
+pub fn add_metadata(table: &Table, name: &str, ty: PgType) -> String {
+    let table = table.qualified();
+    let default = if name == Metadata::SYNCED_AT {
+        format!("; ALTER TABLE {table} ALTER COLUMN \"{name}\" SET DEFAULT now()")
+    } else {
+        String::new()
+    };
+    format!("ALTER TABLE {table} ADD COLUMN \"{name}\" {ty}{default}")
 }
 
 /// `ALTER TABLE … ADD COLUMN` for the last column.
@@ -91,39 +112,77 @@ fn date_as_jsonb(name: &Identifier) -> String {
     )
 }
 
-/// Inserts rows from one array parameter per column; an existing key is overwritten.
+/// Inserts rows from one array parameter per column, then those of [`metadata_types`]; an existing key is overwritten.
 #[must_use]
 pub fn upsert(table: &Table) -> String {
-    let columns = names(&table.columns);
-    let arrays = arrays(table.columns.iter().map(|column| column.ty), 1);
-    let others = table.columns.get(table.key..).unwrap_or_default();
+    let count = table.columns.len();
+    let types = table.columns.iter().map(|column| column.ty).chain(metadata_types(table));
+    let metadata = metadata_values(table, count, "NULL", "NULL");
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|column| column.name.to_string())
+        .chain(metadata.iter().map(|(name, _)| name.clone()))
+        .collect();
+    let values: Vec<String> =
+        (0..count).map(|i| format!("u.c{i}")).chain(metadata.into_iter().map(|(_, value)| value)).collect();
+    let others = columns.get(table.key..).unwrap_or_default();
     let action = if others.is_empty() {
         "NOTHING".to_owned()
     } else {
-        let sets: Vec<String> =
-            others.iter().map(|column| format!("{} = EXCLUDED.{}", column.name, column.name)).collect();
+        let sets: Vec<String> = others.iter().map(|column| format!("{column} = EXCLUDED.{column}")).collect();
         format!("UPDATE SET {}", sets.join(", "))
     };
     format!(
-        "INSERT INTO {} ({columns}) SELECT * FROM unnest({arrays}) ON CONFLICT ({}) DO {action}",
+        "INSERT INTO {} ({}) SELECT {} FROM unnest({}) AS u({}) ON CONFLICT ({}) DO {action}",
         table.qualified(),
+        columns.join(", "),
+        values.join(", "),
+        arrays(types, 1),
+        aliases(count + metadata_types(table).count()),
         names(table.key_columns())
     )
 }
 
-/// Updates the columns at `changed` of existing rows: one array per key column, then one per changed column.
+/// The arrays that stand for metadata, after all others: `_source`, and whether the document is deleted.
+pub fn metadata_types(table: &Table) -> impl Iterator<Item = PgType> {
+    let Metadata { source, deleted_at, .. } = table.metadata;
+    source.then_some(PgType::Jsonb).into_iter().chain(deleted_at.then_some(PgType::Boolean))
+}
+
+/// Metadata columns and their values, from the arrays that begin at `first`; what a row does not say has the other two.
+fn metadata_values(table: &Table, first: usize, source: &str, deleted_at: &str) -> Vec<(String, String)> {
+    let mut at = first;
+    let mut values = Vec::new();
+    for (name, _) in table.metadata.columns() {
+        let value = match name {
+            Metadata::SOURCE => format!("coalesce(u.c{at}, {source})"),
+            Metadata::DELETED_AT => format!("CASE WHEN u.c{at} THEN now() ELSE {deleted_at} END"),
+            _ => "now()".to_owned(),
+        };
+        at += usize::from(name != Metadata::SYNCED_AT);
+        values.push((format!("\"{name}\""), value));
+    }
+    values
+}
+
+/// Updates the columns at `changed` of existing rows: one array per key column, then one per changed column, then those
+/// of [`metadata_types`].
 #[must_use]
 pub fn update(table: &Table, changed: &[usize]) -> String {
     let columns: Vec<&Column> = changed.iter().filter_map(|index| table.columns.get(*index)).collect();
     let types = table.key_columns().iter().map(|column| column.ty).chain(columns.iter().map(|column| column.ty));
-    let sets: Vec<String> =
-        columns.iter().enumerate().map(|(i, column)| format!("{} = u.c{}", column.name, table.key + i)).collect();
+    let count = table.key + columns.len();
+    let own = columns.iter().enumerate().map(|(i, column)| format!("{} = u.c{}", column.name, table.key + i));
+    let (source, deleted_at) = (format!("t.\"{}\"", Metadata::SOURCE), format!("t.\"{}\"", Metadata::DELETED_AT));
+    let metadata = metadata_values(table, count, &source, &deleted_at);
+    let sets: Vec<String> = own.chain(metadata.into_iter().map(|(name, value)| format!("{name} = {value}"))).collect();
     format!(
         "UPDATE {} AS t SET {} FROM unnest({}) AS u({}) WHERE {}",
         table.qualified(),
         sets.join(", "),
-        arrays(types, 1),
-        aliases(table.key + columns.len()),
+        arrays(types.chain(metadata_types(table)), 1),
+        aliases(count + metadata_types(table).count()),
         matches(table, table.key, "u")
     )
 }
@@ -147,26 +206,32 @@ pub fn delete(table: &Table, cells: usize, from: bool) -> String {
     )
 }
 
-/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them.
+/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them. Cells that are stored
+/// in more than `limit` bytes come with their size only.
 #[must_use]
-pub fn read_cells(table: &Table, column: &Column) -> String {
+pub fn read_cells(table: &Table, column: &Column, limit: Option<i32>) -> String {
     let types = table.key_columns().iter().map(|column| column.ty).chain([PgType::Integer]);
+    let name = &column.name;
+    let size = format!("pg_column_size(t.{name})");
+    let text = match limit {
+        Some(limit) => format!("CASE WHEN {size} <= {limit} THEN t.{name}::text END"),
+        None => format!("t.{name}::text"),
+    };
     format!(
-        "SELECT u.c{}, t.{}::text FROM unnest({}) AS u({}) JOIN {} AS t ON {} WHERE t.{} IS NOT NULL",
+        "SELECT u.c{}, {size}, {text} FROM unnest({}) AS u({}) JOIN {} AS t ON {} WHERE t.{name} IS NOT NULL",
         table.key,
-        column.name,
         arrays(types, 1),
         aliases(table.key + 1),
         table.qualified(),
         matches(table, table.key, "u"),
-        column.name
     )
 }
 
-/// `COPY … FROM STDIN (FORMAT binary)` of every column.
+/// `COPY … FROM STDIN (FORMAT binary)` of every column and `_source`; other metadata have their defaults.
 #[must_use]
 pub fn copy(table: &Table) -> String {
-    format!("COPY {} ({}) FROM STDIN (FORMAT binary)", table.qualified(), names(&table.columns))
+    let source = if table.metadata.source { format!(", \"{}\"", Metadata::SOURCE) } else { String::new() };
+    format!("COPY {} ({}{source}) FROM STDIN (FORMAT binary)", table.qualified(), names(&table.columns))
 }
 
 fn names(columns: &[Column]) -> String {
@@ -210,6 +275,7 @@ mod tests {
                 column("_index", PgType::Integer),
                 column("x\"y", PgType::Jsonb),
             ],
+            metadata: Metadata::default(),
         }
     }
 

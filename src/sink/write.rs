@@ -8,11 +8,11 @@ use tokio_postgres::types::{ToSql, Type};
 
 use super::arrays::{ArrayParam, array_type};
 use super::faults::fault;
-use super::fold::{RowState, TableChanges, set_json};
+use super::fold::{Diffs, RowState, TableChanges, apply_here, set_json};
 use super::sql;
+use super::wide::{How, LeftOut, surely_fits, within_savepoint, write_fitting};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::json_diff;
-use crate::model::bson::Document;
 use crate::model::row::{Cell, Key, Row};
 use crate::model::table::{PgType, SharedTable, Table};
 
@@ -20,11 +20,18 @@ use crate::model::table::{PgType, SharedTable, Table};
 /// the server memory for as long as the connection lives.
 const MAX_STATEMENTS: usize = 500;
 
-/// Writes the net changes of one table.
+/// Bytes of cells in one statement, unless one row has more. Nothing is gained by larger ones, and they exist three
+/// times on the way out. In PostgreSQL an array ends at 1 GiB; `jsonb` there takes up to six times its text (`[0,0,…]`).
+const STATEMENT_BYTES: usize = 16 << 20;
+
+/// Rows whose `jsonb` cells are read at a time.
+const READ_ROWS: usize = 2000;
+
+/// Writes the net changes of one table; returns the values for which their rows had no room.
 ///
 /// # Errors
 /// When PostgreSQL refuses a statement.
-pub async fn write(client: &Object, changes: TableChanges) -> Result<()> {
+pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut>> {
     let TableChanges { table, deletes, rows } = changes;
     if client.statement_cache.size() > MAX_STATEMENTS {
         client.statement_cache.clear();
@@ -32,15 +39,92 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<()> {
     delete(client, &table, deletes).await?;
     let mut puts = Vec::new();
     let mut patches = Vec::new();
+    let mut unknown = Vec::new();
     for (key, state) in rows {
         match state {
-            RowState::Put(row) => puts.push((key, row)),
-            RowState::Patch(row, diffs) => patches.push((key, row, diffs)),
+            RowState::Put(mut row, diffs) => {
+                apply_here(&mut row, diffs, true).map_err(|error| not_json(&table, &error))?;
+                puts.push((key, row));
+            }
+            RowState::Patch(mut row, diffs) => {
+                match apply_here(&mut row, diffs, false).map_err(|error| not_json(&table, &error))? {
+                    left if left.is_empty() => patches.push((key, row)),
+                    left => unknown.push((key, row, left)),
+                }
+            }
         }
     }
-    upsert(client, &table, &puts).await?;
-    let patches = resolve_diffs(client, &table, patches).await?;
-    update(client, &table, patches).await
+    let mut left_out = upsert_all(client, &table, puts).await?;
+    left_out.extend(update_all(client, &table, patches).await?);
+    while !unknown.is_empty() {
+        let rest = unknown.split_off(unknown.len().min(READ_ROWS));
+        left_out.extend(update_unknown(client, &table, std::mem::replace(&mut unknown, rest)).await?);
+    }
+    Ok(left_out)
+}
+
+/// Writes whole rows, a statement for as many as its size allows.
+async fn upsert_all(client: &Object, table: &SharedTable, rows: Vec<(Key, Row)>) -> Result<Vec<LeftOut>> {
+    let (sure, risky): (Vec<_>, Vec<_>) = rows.into_iter().partition(|(key, row)| surely_fits(table, key, row));
+    for rows in pieces(sure) {
+        upsert(client, table, &rows).await?;
+    }
+    let mut left_out = Vec::new();
+    for (key, row) in &risky {
+        left_out.extend(write_fitting(client, table, key, row, How::Put).await?);
+    }
+    Ok(left_out)
+}
+
+/// Patches rows: those of a wide table behind a savepoint, by halves where one of them gets too wide.
+async fn update_all(client: &Object, table: &SharedTable, rows: Vec<(Key, Row)>) -> Result<Vec<LeftOut>> {
+    let mut left_out = Vec::new();
+    let mut waiting = pieces(rows);
+    waiting.reverse();
+    while let Some(mut rows) = waiting.pop() {
+        if !table.is_wide() {
+            update(client, table, &rows).await?;
+        } else if !within_savepoint(client, update(client, table, &rows)).await? {
+            if let [(key, row)] = rows.as_slice() {
+                left_out.extend(write_fitting(client, table, key, row, How::Patch).await?);
+            } else {
+                waiting.push(rows.split_off(rows.len() / 2));
+                waiting.push(rows);
+            }
+        }
+    }
+    Ok(left_out)
+}
+
+/// Cuts rows into pieces for one statement each.
+fn pieces(rows: Vec<(Key, Row)>) -> Vec<Vec<(Key, Row)>> {
+    let mut pieces = Vec::new();
+    let (mut piece, mut bytes) = (Vec::new(), 0);
+    for (key, row) in rows {
+        let weight = row.weight();
+        if bytes + weight > STATEMENT_BYTES && !piece.is_empty() {
+            pieces.push(std::mem::take(&mut piece));
+            bytes = 0;
+        }
+        bytes += weight;
+        piece.push((key, row));
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
+/// Writes one row.
+///
+/// # Errors
+/// When PostgreSQL refuses it.
+pub async fn one_row(client: &Object, table: &Table, key: &Key, row: &Row, how: How) -> Result<()> {
+    let rows = [(key.clone(), row.clone())];
+    match how {
+        How::Put => upsert(client, table, &rows).await,
+        How::Patch => update(client, table, &rows).await,
+    }
 }
 
 type Delete = (Key, Option<i32>);
@@ -70,7 +154,7 @@ async fn delete(client: &Object, table: &SharedTable, deletes: Deletes) -> Resul
     Ok(())
 }
 
-async fn upsert(client: &Object, table: &SharedTable, rows: &[(Key, Row)]) -> Result<()> {
+async fn upsert(client: &Object, table: &Table, rows: &[(Key, Row)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -81,18 +165,19 @@ async fn upsert(client: &Object, table: &SharedTable, rows: &[(Key, Row)]) -> Re
             param.push(row.cell(index));
         }
     }
-    let types: Vec<Type> = table.columns.iter().map(|column| array_type(column.ty)).collect();
+    let mut types: Vec<Type> = table.columns.iter().map(|column| array_type(column.ty)).collect();
+    push_metadata(table, rows.iter().map(|(_, row)| row), &mut params, &mut types);
     execute(client, table, "writing to", &sql::upsert(table), &types, &params).await
 }
 
-type Patches = Vec<(Key, Row, Vec<(usize, Document)>)>;
+type Patches = Vec<(Key, Row, Diffs)>;
 
-async fn update(client: &Object, table: &SharedTable, patches: Vec<(Key, Row)>) -> Result<()> {
-    let mut shapes: BTreeMap<Vec<usize>, Vec<(Key, Row)>> = BTreeMap::new();
-    for (key, row) in patches {
-        let changed: Vec<usize> = row.mentioned().collect();
-        if !changed.is_empty() {
-            shapes.entry(changed).or_default().push((key, row));
+async fn update(client: &Object, table: &Table, patches: &[(Key, Row)]) -> Result<()> {
+    let mut shapes: BTreeMap<Vec<usize>, Vec<&(Key, Row)>> = BTreeMap::new();
+    for patch in patches {
+        let changed: Vec<usize> = patch.1.mentioned().collect();
+        if !changed.is_empty() || table.metadata.any() {
+            shapes.entry(changed).or_default().push(patch);
         }
     }
     for (changed, rows) in shapes {
@@ -108,13 +193,55 @@ async fn update(client: &Object, table: &SharedTable, patches: Vec<(Key, Row)>) 
                 param.push(row.cell(*index));
             }
         }
+        push_metadata(table, rows.iter().map(|(_, row)| row), &mut params, &mut types);
         execute(client, table, "updating", &sql::update(table, &changed), &types, &params).await?;
     }
     Ok(())
 }
 
-/// Reads the `jsonb` cells that diffs are for, applies them, and leaves plain patches.
-async fn resolve_diffs(client: &Object, table: &SharedTable, mut patches: Patches) -> Result<Vec<(Key, Row)>> {
+/// Reads the `jsonb` cells that diffs are for, applies them and writes the patches. Cells are small, mostly, and then
+/// come with the first answer; rows with larger ones are read and written a few at a time.
+async fn update_unknown(client: &Object, table: &SharedTable, mut patches: Patches) -> Result<Vec<LeftOut>> {
+    let mut large: BTreeMap<usize, Vec<(usize, usize)>> = BTreeMap::new();
+    for (column, waiting) in waiting(&patches) {
+        for (at, size, stored) in read_cells(client, table, column, &waiting, &patches, Some(SMALL_CELL)).await? {
+            match (stored, patches.get_mut(at)) {
+                (Some(stored), Some((_, row, diffs))) => apply_to(table, row, column, &stored, diffs)?,
+                _ => large.entry(at).or_default().push((column, size)),
+            }
+        }
+    }
+    let mut small = Vec::new();
+    for (at, (key, row, _)) in patches.iter_mut().enumerate() {
+        if !large.contains_key(&at) {
+            small.push((key.clone(), std::mem::take(row)));
+        }
+    }
+    let mut left_out = update_all(client, table, small).await?;
+    for group in groups(large) {
+        let mut columns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for (at, column) in group.iter().flat_map(|(at, cells)| cells.iter().map(move |(column, _)| (*at, *column))) {
+            columns.entry(column).or_default().push(at);
+        }
+        for (column, waiting) in columns {
+            for (at, _, stored) in read_cells(client, table, column, &waiting, &patches, None).await? {
+                let (Some(stored), Some((_, row, diffs))) = (stored, patches.get_mut(at)) else { continue };
+                apply_to(table, row, column, &stored, diffs)?;
+            }
+        }
+        let mut rows = Vec::new();
+        for (at, _) in group {
+            if let Some((key, row, _)) = patches.get_mut(at) {
+                rows.push((key.clone(), std::mem::take(row)));
+            }
+        }
+        left_out.extend(update_all(client, table, rows).await?);
+    }
+    Ok(left_out)
+}
+
+/// The columns that diffs are for, and the places of their patches.
+fn waiting(patches: &Patches) -> BTreeMap<usize, Vec<usize>> {
     let mut columns: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (at, (_, _, diffs)) in patches.iter().enumerate() {
         for (column, _) in diffs {
@@ -124,15 +251,41 @@ async fn resolve_diffs(client: &Object, table: &SharedTable, mut patches: Patche
             }
         }
     }
-    for (column, waiting) in columns {
-        for (at, stored) in read_cells(client, table, column, &waiting, &patches).await? {
-            let Some((_, row, diffs)) = patches.get_mut(at) else { continue };
-            let diffs = diffs.iter().filter(|(of, _)| *of == column).map(|(_, diff)| diff);
-            let text = json_diff::apply(&stored, diffs).map_err(|error| not_json(table, &error))?;
-            set_json(row, column, &text);
+    columns
+}
+
+/// Bytes that a cell may take in its row or out of line, compressed, to be read at once with up to [`READ_ROWS`] others.
+const SMALL_CELL: i32 = 8000;
+
+/// Bytes, counted the same way, that are read at a time beyond that.
+const LARGE_CELLS: usize = 1 << 20;
+
+/// A patch's place, and its columns with large cells and their sizes.
+type Large = (usize, Vec<(usize, usize)>);
+
+/// The patches with large cells, cut into groups that can be read at once.
+fn groups(large: BTreeMap<usize, Vec<(usize, usize)>>) -> Vec<Vec<Large>> {
+    let mut groups: Vec<Vec<Large>> = Vec::new();
+    let mut bytes = 0;
+    for patch in large {
+        let size: usize = patch.1.iter().map(|(_, size)| size).sum();
+        bytes += size;
+        match groups.last_mut() {
+            Some(group) if bytes <= LARGE_CELLS => group.push(patch),
+            _ => {
+                bytes = size;
+                groups.push(vec![patch]);
+            }
         }
     }
-    Ok(patches.into_iter().map(|(key, row, _)| (key, row)).collect())
+    groups
+}
+
+fn apply_to(table: &Table, row: &mut Row, column: usize, stored: &str, diffs: &Diffs) -> Result<()> {
+    let diffs = diffs.iter().filter(|(of, _)| *of == column).map(|(_, diff)| diff);
+    let text = json_diff::apply(stored, diffs).map_err(|error| not_json(table, &error))?;
+    set_json(row, column, &text);
+    Ok(())
 }
 
 fn not_json(table: &Table, error: &json_diff::DiffError) -> Error {
@@ -140,14 +293,16 @@ fn not_json(table: &Table, error: &json_diff::DiffError) -> Error {
     Error::new(Kind::Defect, Stage::Sink, message)
 }
 
-/// The texts of a `jsonb` column for the patches at those places, with the place.
+/// The cells of a `jsonb` column for the patches at those places: the place, the size that is stored, and the text,
+/// without those over `limit` bytes.
 async fn read_cells(
     client: &Object,
-    table: &SharedTable,
+    table: &Table,
     column: usize,
     waiting: &[usize],
     patches: &Patches,
-) -> Result<Vec<(usize, String)>> {
+    limit: Option<i32>,
+) -> Result<Vec<(usize, usize, Option<String>)>> {
     let Some(column) = table.columns.get(column) else { return Ok(Vec::new()) };
     let mut params = key_arrays(table, table.key);
     let mut numbers = ArrayParam::new(PgType::Integer);
@@ -160,11 +315,11 @@ async fn read_cells(
     let mut types = key_types(table, table.key);
     types.push(Type::INT4_ARRAY);
     let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, &format!("reading {}", table.qualified()), error);
-    let sql = sql::read_cells(table, column);
+    let sql = sql::read_cells(table, column, limit);
     let statement = client.prepare_typed_cached(&sql, &types).await.map_err(|error| failed(&error))?;
     let rows = client.query(&statement, &as_params(&params)).await.map_err(|error| failed(&error))?;
-    let place = |row: &tokio_postgres::Row| usize::try_from(row.get::<_, i32>(0)).unwrap_or(usize::MAX);
-    Ok(rows.iter().map(|row| (place(row), row.get(1))).collect())
+    let number = |row: &tokio_postgres::Row, at: usize| usize::try_from(row.get::<_, i32>(at)).unwrap_or(usize::MAX);
+    Ok(rows.iter().map(|row| (number(row, 0), number(row, 1), row.get(2))).collect())
 }
 
 fn key_arrays(table: &Table, cells: usize) -> Vec<ArrayParam> {
@@ -179,6 +334,27 @@ fn key_types(table: &Table, cells: usize) -> Vec<Type> {
 fn push_key(params: &mut [ArrayParam], key: &Key) {
     for (param, cell) in params.iter_mut().zip(key.cells()) {
         param.push(Cell::Value(cell));
+    }
+}
+
+/// The arrays of [`sql::metadata_types`].
+fn push_metadata<'r>(
+    table: &Table,
+    rows: impl Iterator<Item = &'r Row> + Clone,
+    params: &mut Vec<ArrayParam>,
+    types: &mut Vec<Type>,
+) {
+    for ty in sql::metadata_types(table) {
+        let mut param = ArrayParam::new(ty);
+        for row in rows.clone() {
+            match (ty, row.source()) {
+                (PgType::Boolean, _) => param.push(Cell::Value(&[u8::from(row.is_deleted())])),
+                (_, Some(source)) => param.push(Cell::Value(&[&[1], source.as_bytes()].concat())),
+                (_, None) => param.push(Cell::Null),
+            }
+        }
+        params.push(param);
+        types.push(array_type(ty));
     }
 }
 

@@ -20,13 +20,17 @@ mod harness;
 mod workload;
 
 mod consistency;
+mod deep;
 mod documentation;
 mod endpoints;
 mod kill;
+mod large;
 mod latency;
+mod limits;
 mod long_reader;
 mod many;
 mod mapping_basics;
+mod metadata;
 mod oracle;
 mod plan;
 mod property;

@@ -17,6 +17,8 @@ pub struct Table {
     pub keys: Vec<String>,
     pub columns: Vec<Column>,
     pub children: Vec<Table>,
+    /// True when documents that are deleted stay, marked in `_deleted_at`; of a root table only.
+    pub keeps_deleted: bool,
 }
 
 /// Where values of one path lie.
@@ -70,6 +72,16 @@ const COLUMNS: &str = "SELECT n.nspname::text, c.relname::text, a.attname::text,
                        WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'tailwater') \
                          AND n.nspname NOT LIKE 'pg\\_%' ORDER BY 1, 2, a.attnum";
 
+/// Columns of root tables that hold no field and are in no row of `tailwater.paths`.
+const METADATA: [(&str, &str); 3] =
+    [("_synced_at", "timestamp with time zone"), ("_source", "jsonb"), ("_deleted_at", "timestamp with time zone")];
+
+/// True when a table has that column, and not for a field.
+fn has_metadata(rows: &[&PathRow], table: &TableName, actual: &Actual, name: &str) -> bool {
+    let of_a_field = rows.iter().any(|row| row.table == *table && row.column.as_deref() == Some(name));
+    !of_a_field && actual.columns.get(table).is_some_and(|columns| columns.contains_key(name))
+}
+
 impl Catalog {
     /// Reads it. Everything that is wrong with it becomes a problem, so that one run shows all of them.
     pub async fn read(postgres: &Client) -> Self {
@@ -107,6 +119,7 @@ impl Catalog {
                 keys,
                 columns: Vec::new(),
                 children: Vec::new(),
+                keeps_deleted: row.form == "root" && has_metadata(rows, &row.table, actual, "_deleted_at"),
             };
             match (row.form.as_str(), &mut root) {
                 ("root", None) if row.path.is_empty() => root = Some(table),
@@ -173,7 +186,11 @@ impl Catalog {
                 continue;
             };
             let keys = actual.keys.get(table).map(Vec::as_slice).unwrap_or_default();
-            for column in columns.keys().filter(|c| !explained.contains(c.as_str()) && !keys.contains(c)) {
+            let is_root = rows.iter().any(|row| row.table == *table && row.form == "root");
+            let metadata = |column: &str| is_root && METADATA.contains(&(column, columns[column].as_str()));
+            for column in
+                columns.keys().filter(|c| !explained.contains(c.as_str()) && !keys.contains(c) && !metadata(c))
+            {
                 self.problems.push(format!("column {column:?} of {table:?} is not in tailwater.paths"));
             }
         }

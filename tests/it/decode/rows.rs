@@ -35,6 +35,11 @@ pub struct Decoded {
 pub async fn decode(postgres: &Client, root: &Table) -> Decoded {
     let mut decoded = Decoded::default();
     let mut rows = load(postgres, root, &mut decoded.problems).await;
+    if root.keeps_deleted {
+        for key in deleted(postgres, root).await {
+            rows.forget(&key);
+        }
+    }
     let keys: Vec<String> = rows.left.keys().cloned().collect();
     for key in keys {
         let document = rows.build(&key, &[], &mut decoded.problems);
@@ -52,6 +57,15 @@ pub async fn decode(postgres: &Client, root: &Table) -> Decoded {
     }
     rows.orphans(&mut decoded.problems);
     decoded
+}
+
+/// The keys of documents that are deleted and whose rows stay.
+async fn deleted(postgres: &Client, root: &Table) -> Vec<String> {
+    let (schema, name) = &root.name;
+    let key = quote(root.keys.first().expect("a key"));
+    let query = format!("SELECT {key}::text FROM {}.{} WHERE _deleted_at IS NOT NULL", quote(schema), quote(name));
+    let rows = postgres.query(&query, &[]).await.expect("a root table can be read");
+    rows.iter().map(|row| row.get(0)).collect()
 }
 
 async fn load<'a>(postgres: &Client, table: &'a Table, problems: &mut Vec<String>) -> Rows<'a> {
@@ -132,6 +146,14 @@ impl Rows<'_> {
                 Norm::Document(fields)
             }
             None => Norm::Document(fields),
+        }
+    }
+
+    /// Takes the rows of a document out unread.
+    fn forget(&mut self, key: &str) {
+        self.left.remove(key);
+        for child in &mut self.children {
+            child.forget(key);
         }
     }
 
