@@ -42,7 +42,8 @@ impl Losses {
 /// # Errors
 /// When a nested document is malformed.
 pub fn write_value(value: Value<'_>, flavour: Flavour, out: &mut Vec<u8>) -> Result<Losses, Malformed> {
-    let mut writer = Writer { out, flavour, losses: Losses::default() };
+    let exact = flavour == Flavour::Canonical;
+    let mut writer = Writer { out, flavour, exact, losses: Losses::default() };
     writer.value(value)?;
     Ok(writer.losses)
 }
@@ -70,6 +71,8 @@ pub fn clean_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, Losses) {
 struct Writer<'b> {
     out: &'b mut Vec<u8>,
     flavour: Flavour,
+    /// Strings that `jsonb` cannot hold become binary data instead of losing something.
+    exact: bool,
     losses: Losses,
 }
 
@@ -80,7 +83,7 @@ impl Writer<'_> {
 
     fn string(&mut self, bytes: &[u8]) {
         let (text, losses) = clean_text(bytes);
-        if losses.any() && self.flavour == Flavour::Canonical {
+        if losses.any() && self.exact {
             return self.binary(0, bytes);
         }
         self.note(losses);
