@@ -43,7 +43,8 @@ impl Losses {
 /// # Errors
 /// When a nested document is malformed.
 pub fn write_value(value: Value<'_>, flavour: Flavour, out: &mut Vec<u8>) -> Result<Losses, Malformed> {
-    let mut writer = Writer { out, flavour, losses: Losses::default(), depth: 0 };
+    let exact = flavour == Flavour::Canonical;
+    let mut writer = Writer { out, flavour, exact, losses: Losses::default(), depth: 0 };
     writer.value(value)?;
     Ok(writer.losses)
 }
@@ -74,6 +75,8 @@ pub(super) const TOO_DEEP: Malformed = Malformed { at: 0, expected: "at most 250
 struct Writer<'b> {
     out: &'b mut Vec<u8>,
     flavour: Flavour,
+    /// Strings that `jsonb` cannot hold become binary data instead of losing something.
+    exact: bool,
     losses: Losses,
     depth: usize,
 }
@@ -85,7 +88,7 @@ impl Writer<'_> {
 
     fn string(&mut self, bytes: &[u8]) {
         let (text, losses) = clean_text(bytes);
-        if losses.any() && self.flavour == Flavour::Canonical {
+        if losses.any() && self.exact {
             return self.binary(0, bytes);
         }
         self.note(losses);

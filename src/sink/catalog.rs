@@ -166,7 +166,11 @@ impl CatalogWriter<'_> {
                    namespace = EXCLUDED.namespace, copied = EXCLUDED.copied";
         let (id, namespace) = (row.id.to_string(), row.namespace.to_string());
         let pipeline = self.pipeline();
-        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied]).await
+        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied]).await?;
+        // What waits in quarantine has the collection's name, as everything else of it.
+        let sql = "UPDATE tailwater.quarantine SET namespace = $3 \
+                   WHERE pipeline = $1 AND collection = $2::text::uuid AND namespace <> $3";
+        self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &namespace]).await
     }
 
     /// Takes a collection out of `collections` and `paths`. Its marks and its quarantine stay until it is really gone.

@@ -178,6 +178,10 @@ impl Executor {
         {
             self.write(changes).await?;
         }
+        if let Ddl::Collection(_) | Ddl::Forget(_) = ddl {
+            // What waits in quarantine is renamed, or goes, with its collection.
+            self.write_quarantined().await?;
+        }
         self.batch.schema_changes += 1;
         self.catalog().ddl(ddl).await
     }
@@ -211,11 +215,16 @@ impl Executor {
             self.catalog().anomaly(&anomaly, position.as_ref().map(Position::token)).await?;
             *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
         }
+        self.write_quarantined().await?;
+        self.batch.written();
+        Ok(())
+    }
+
+    async fn write_quarantined(&mut self) -> Result<()> {
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {
             self.catalog().quarantine(&document, Some(position.token())).await?;
             self.batch.counts.quarantine = true;
         }
-        self.batch.written();
         Ok(())
     }
 

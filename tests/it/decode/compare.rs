@@ -12,7 +12,7 @@ use super::differences::{Difference, Lost, compared, show};
 use super::norm::Norm;
 use super::records::{Quarantined, Records};
 use super::rows;
-use super::structure::structure;
+use super::structure::lost_by_names;
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -35,6 +35,8 @@ pub enum Finding {
     Gone(String),
     /// A value that is not stored as it is, and is not on record either.
     Unrecorded { namespace: String, id: String, lost: Lost },
+    /// A document in quarantine that MongoDB has no more.
+    Unreleased { namespace: String, id: String, rows: Vec<String> },
     /// A document that only MongoDB has.
     Missing { namespace: String, id: String },
     /// A document that only PostgreSQL has.
@@ -56,6 +58,9 @@ impl fmt::Display for Report {
                     let names: Vec<String> = lost.names.iter().map(|name| name.chars().take(20).collect()).collect();
                     let original = show(Some(&lost.original));
                     writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record")?;
+                }
+                Finding::Unreleased { namespace, id, rows } => {
+                    writeln!(f, "  {namespace} {id} is in quarantine and not in MongoDB: {rows:?}")?;
                 }
                 Finding::Missing { namespace, id } => writeln!(f, "  {namespace} {id} is missing in PostgreSQL")?,
                 Finding::Extra { namespace, id } => writeln!(f, "  {namespace} {id} is in PostgreSQL only")?,
@@ -85,8 +90,12 @@ pub async fn compare(mongo: &mongodb::Client, postgres: &Client, prefix: &str) -
         report.collections += 1;
     }
     let left = records.quarantine.iter();
-    let left = left.map(|((namespace, id), rows)| format!("{namespace} {id} is in quarantine: {}", rows[0].reason));
-    report.findings.extend(left.map(Finding::Problem));
+    let left = left.map(|((namespace, _), rows)| Finding::Unreleased {
+        namespace: namespace.clone(),
+        id: show(rows[0].id.as_ref()),
+        rows: rows.iter().map(ToString::to_string).collect(),
+    });
+    report.findings.extend(left);
     let gone = catalog.roots.keys().filter(|namespace| !seen.contains(*namespace));
     report.findings.extend(gone.cloned().map(Finding::Gone));
     report
@@ -166,7 +175,7 @@ impl Comparison<'_> {
                 differences,
             });
         }
-        for lost in found.lost.into_iter().chain(structure(source).lost) {
+        for lost in found.lost.into_iter().chain(lost_by_names(source)) {
             if self.records.has(id, &lost) {
                 self.report.anomalies += 1;
             } else {

@@ -1,9 +1,11 @@
 //! `tailwater.anomalies` and `tailwater.quarantine`: what is not in the rows as it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 
 use tokio_postgres::Client;
 
+use super::bson::{self, Value};
 use super::differences::Lost;
 use super::json;
 use super::norm::Norm;
@@ -27,8 +29,18 @@ struct Anomaly {
 /// A document, or a change of one, that is not stored.
 #[derive(Debug, Clone)]
 pub struct Quarantined {
+    pub id: Option<Norm>,
+    /// Where in the stream it came from; nothing for the snapshot.
+    position: Option<String>,
     pub reason: String,
     pub raw: Vec<u8>,
+}
+
+impl fmt::Display for Quarantined {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let from = if self.position.is_some() { "stream" } else { "snapshot" };
+        write!(f, "{} ({from}) {:?}", self.reason, Value::Document(bson::decode(&self.raw)))
+    }
 }
 
 impl Records {
@@ -62,17 +74,22 @@ impl Records {
     }
 
     async fn read_quarantine(&mut self, postgres: &Client) {
-        let query = "SELECT namespace, id_key, reason, raw FROM tailwater.quarantine ORDER BY id";
+        let query = "SELECT namespace, id_key, document_id::text, reason, raw, position FROM tailwater.quarantine ORDER BY id";
+        let mut documents: BTreeMap<(String, String), (Option<Norm>, Vec<Quarantined>)> = BTreeMap::new();
         for row in postgres.query(query, &[]).await.expect("tailwater.quarantine can be read") {
-            let id = match json::parse(row.get(1)) {
-                Ok(id) => id.key(),
-                Err(problem) => {
-                    self.problems.push(format!("tailwater.quarantine: {problem}"));
-                    continue;
-                }
-            };
-            let quarantined = Quarantined { reason: row.get(2), raw: row.get(3) };
-            self.quarantine.entry((row.get(0), id)).or_default().push(quarantined);
+            let quarantined = Quarantined { id: None, position: row.get(5), reason: row.get(3), raw: row.get(4) };
+            let (id, rows) = documents.entry((row.get(0), row.get(1))).or_default();
+            // Whole documents have an `_id`; in `document_id` it may have lost something.
+            let whole = bson::get(&bson::decode(&quarantined.raw), "_id").map(Norm::from_value);
+            *id = id.take().or(whole).or_else(|| json::parse(row.get::<_, Option<&str>>(2)?).ok());
+            rows.push(quarantined);
+        }
+        for ((namespace, id_key), (id, mut rows)) in documents {
+            rows.iter_mut().for_each(|row| row.id.clone_from(&id));
+            match id {
+                Some(id) => drop(self.quarantine.insert((namespace, id.key()), rows)),
+                None => self.problems.push(format!("{namespace}: a document without an id is in quarantine: {id_key}")),
+            }
         }
     }
 

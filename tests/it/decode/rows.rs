@@ -193,7 +193,7 @@ fn as_text(column: &Column) -> String {
     let name = quote(&column.name);
     match column.column_type.as_str() {
         "timestamp with time zone" => format!(
-            "CASE WHEN isfinite({name}) THEN (extract(epoch FROM {name}) * 1000000)::bigint::text ELSE {name}::text END"
+            "CASE WHEN isfinite({name}) THEN trunc(extract(epoch FROM {name}) * 1000000)::text ELSE {name}::text END"
         ),
         _ => format!("{name}::text"),
     }
@@ -216,8 +216,9 @@ fn value(column: &Column, text: &str) -> Result<Norm, String> {
         "timestamp with time zone" => match text {
             "infinity" => Norm::Beyond { before: false },
             "-infinity" => Norm::Beyond { before: true },
-            micros => match micros.parse::<i64>().map_err(|e| format!("{micros}: {e}"))? {
-                micros if micros % 1000 == 0 => Norm::Date(micros / 1000),
+            // Microseconds of the last years of timestamptz are more than an i64 holds.
+            micros => match micros.parse::<i128>().map_err(|e| format!("{micros}: {e}"))? {
+                micros if micros % 1000 == 0 => Norm::Date((micros / 1000) as i64),
                 micros => return Err(format!("a date of {micros} microseconds: milliseconds are exact")),
             },
         },

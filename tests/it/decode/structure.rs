@@ -6,32 +6,28 @@ use super::bson::{Fields, Value};
 use super::differences::Lost;
 use super::norm::{Norm, field_name};
 
-/// What of it is lost, if it is stored at all.
-#[derive(Debug, Default)]
-pub struct Structure {
-    /// Some document in it has a name twice.
-    pub twice: bool,
-    pub lost: Vec<Lost>,
-}
-
-/// Looks at every name of a document.
-pub fn structure(fields: &Fields) -> Structure {
-    let mut found = Structure::default();
+/// Looks at every name of a document and tells what of it is lost, if it is stored at all.
+pub fn lost_by_names(fields: &Fields) -> Vec<Lost> {
+    let mut found = Vec::new();
     look(fields, &mut Vec::new(), &mut found);
     found
 }
 
-fn look(fields: &Fields, names: &mut Vec<String>, found: &mut Structure) {
+fn look(fields: &Fields, names: &mut Vec<String>, found: &mut Vec<Lost>) {
     let mut seen = BTreeSet::new();
     // The last one of equal names is the one that stays.
     for (name, value) in fields.iter().rev() {
         names.push(field_name(name));
         if seen.contains(names.last().expect("pushed")) {
-            found.twice = true;
-            found.lost.push(Lost { names: names.clone(), original: Norm::from_value(value) });
+            // Missing and null are one, so that nothing is lost of a null that comes first.
+            if Norm::from_value(value) == Norm::Null {
+                names.pop();
+                continue;
+            }
+            found.push(Lost { names: names.clone(), original: Norm::from_value(value) });
         } else {
             if std::str::from_utf8(name).is_err() && Norm::from_value(value) != Norm::Null {
-                found.lost.push(Lost { names: names.clone(), original: Norm::Binary(0, name.clone()) });
+                found.push(Lost { names: names.clone(), original: Norm::Binary(0, name.clone()) });
             }
             seen.insert(field_name(name));
             look_into(value, names, found);
@@ -40,7 +36,7 @@ fn look(fields: &Fields, names: &mut Vec<String>, found: &mut Structure) {
     }
 }
 
-fn look_into(value: &Value, names: &mut Vec<String>, found: &mut Structure) {
+fn look_into(value: &Value, names: &mut Vec<String>, found: &mut Vec<Lost>) {
     match value {
         Value::Document(fields) => look(fields, names, found),
         Value::Array(items) => items.iter().for_each(|item| look_into(item, names, found)),
