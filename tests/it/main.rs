@@ -31,6 +31,7 @@ mod oracle;
 mod plan;
 mod property;
 mod public_updates;
+mod quarantine;
 mod restarts;
 mod source;
 mod source_updates;
