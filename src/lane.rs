@@ -4,7 +4,6 @@
 //! The lane owns the collection's mapping; nobody else changes it. A document that cannot be stored goes to quarantine,
 //! and every later change of that document with it, until the source deletes it or replaces it by one that can.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,28 +11,31 @@ use tokio::sync::mpsc;
 use crate::mapping::collection::{Collection, Output, Reject};
 use crate::mapping::json::{self, Flavour};
 use crate::mapping::lifecycle::compact;
-use crate::model::bson::{Document, Value};
+use crate::model::bson::{Doc, Document, Value};
 use crate::model::change::Operation;
 use crate::model::namespace::Namespace;
 use crate::model::position::ClusterTime;
 use crate::model::row::{Key, Row, RowChange};
 use crate::model::table::SharedTable;
 use crate::model::ticket::LaneInput;
-use crate::model::write_set::{Anomaly, Ddl, Quarantined, Step, WriteSet};
+use crate::model::write_set::{Anomaly, Ddl, Quarantined, Step, Waiting, WriteSet};
+
+/// Rows of one document in quarantine after which it is read again: the document as it is then takes their place, so
+/// that one that is often updated does not fill the table.
+const ROWS_OF_ONE: u64 = 1000;
 
 /// See the module.
 #[derive(Debug)]
 pub struct Lane {
     collection: Collection,
     database: Arc<str>,
-    /// Ids in quarantine, in the form of [`Quarantined::id_key`].
-    quarantined: HashSet<String>,
+    quarantined: Waiting,
 }
 
 impl Lane {
     /// A lane for a collection and its documents in quarantine.
     #[must_use]
-    pub fn new(collection: Collection, database: Arc<str>, quarantined: HashSet<String>) -> Self {
+    pub fn new(collection: Collection, database: Arc<str>, quarantined: Waiting) -> Self {
         Self { collection, database, quarantined }
     }
 
@@ -86,6 +88,7 @@ impl Lane {
             Operation::Insert { document } | Operation::Replace { document } => self.document(document, &mut steps),
             Operation::Update { key, diff } => self.update(&key, diff, &mut steps),
             Operation::Delete { key } => self.delete(&key, &mut steps),
+            Operation::Retry { id_key, key, document } => self.retry(id_key, &key, document, &mut steps),
             Operation::Create => self.collection.rename(self.collection.namespace().clone()),
             Operation::Rename { to, .. } => self.collection.rename(to),
             Operation::Drop | Operation::DropDatabase => self.collection.drop_all(),
@@ -104,35 +107,35 @@ impl Lane {
     fn document(&mut self, document: Document, steps: &mut Vec<Step>) {
         let id = document.as_doc().get("_id").ok().flatten();
         if let Some(id_key) = id.and_then(id_key)
-            && self.quarantined.remove(&id_key)
+            && self.quarantined.remove(&id_key).is_some()
         {
             steps.push(Step::Release { collection: self.collection.id(), id_key });
         }
         let converted = self.attempt(steps, |collection, out| collection.document(document.as_doc(), true, out));
         if let Err(reject) = converted {
-            self.reject(id, &document, reject, steps);
+            self.reject(document.as_doc(), &document, reject, steps);
         }
     }
 
     fn update(&mut self, key: &Document, diff: Document, steps: &mut Vec<Step>) {
         let Some(id) = key.as_doc().get("_id").ok().flatten() else {
-            return self.reject(None, &diff, Reject("no_id"), steps);
+            return self.reject(key.as_doc(), &diff, Reject("no_id"), steps);
         };
         if self.is_quarantined(id) {
-            return self.reject(Some(id), &diff, Reject("update_of_quarantined"), steps);
+            return self.reject(key.as_doc(), &diff, Reject("update_of_quarantined"), steps);
         }
         let converted = self.attempt(steps, |collection, out| collection.update(id, diff.as_doc(), out));
         if let Err(reject) = converted {
-            self.reject(Some(id), &diff, reject, steps);
+            self.reject(key.as_doc(), &diff, reject, steps);
         }
     }
 
     fn delete(&mut self, key: &Document, steps: &mut Vec<Step>) {
         let Some(id) = key.as_doc().get("_id").ok().flatten() else {
-            return self.reject(None, key, Reject("no_id"), steps);
+            return self.reject(key.as_doc(), key, Reject("no_id"), steps);
         };
         if let Some(id_key) = id_key(id)
-            && self.quarantined.remove(&id_key)
+            && self.quarantined.remove(&id_key).is_some()
         {
             return steps.push(Step::Release { collection: self.collection.id(), id_key });
         }
@@ -144,6 +147,17 @@ impl Lane {
                 if stays { collection.retire(id, out) } else { collection.delete(id, out) }
             },
         );
+    }
+
+    /// A document that was read again. What has left the quarantine meanwhile is stored as the stream has it.
+    fn retry(&mut self, id_key: String, key: &Document, document: Option<Document>, steps: &mut Vec<Step>) {
+        let waited = self.quarantined.remove(&id_key).is_some();
+        steps.push(Step::Release { collection: self.collection.id(), id_key });
+        match document {
+            Some(document) if waited => self.document(document, steps),
+            None if waited => self.delete(key, steps),
+            Some(_) | None => {}
+        }
     }
 
     /// Converts until the shape holds: rows made for an older shape are thrown away. The second time changes nothing
@@ -166,18 +180,21 @@ impl Lane {
         Err(Reject("defect_shape_never_settles"))
     }
 
-    /// The document goes to quarantine, whole or as the delta that is known of it; its rows would be wrong from now on.
-    fn reject(&mut self, id: Option<Value<'_>>, raw: &Document, reject: Reject, steps: &mut Vec<Step>) {
-        if let Some(id) = id {
+    /// The document with the `_id` of `of` goes to quarantine, whole or as the delta that is known of it; its rows would be
+    /// wrong from now on.
+    fn reject(&mut self, of: Doc<'_>, raw: &Document, reject: Reject, steps: &mut Vec<Step>) {
+        if let Ok(Some(id)) = of.get("_id") {
             let _ = self.attempt(steps, |collection, out| collection.delete(id, out)); // an id that has no rows
         }
-        let quarantined = quarantined(&self.collection, id, raw, reject);
-        self.quarantined.insert(quarantined.id_key.clone());
+        let mut quarantined = quarantined(&self.collection, of, raw, reject);
+        let rows = self.quarantined.entry(quarantined.id_key.clone()).or_default();
+        *rows += 1;
+        quarantined.retry = quarantined.key.is_some() && rows.is_multiple_of(ROWS_OF_ONE);
         steps.push(Step::Quarantine(quarantined));
     }
 
     fn is_quarantined(&self, id: Value<'_>) -> bool {
-        !self.quarantined.is_empty() && id_key(id).is_some_and(|key| self.quarantined.contains(&key))
+        !self.quarantined.is_empty() && id_key(id).is_some_and(|key| self.quarantined.contains_key(&key))
     }
 }
 
@@ -190,9 +207,10 @@ pub fn source_json(namespace: &Namespace, operation: &str, time: ClusterTime) ->
     format!("{{\"ns\":{name},\"op\":\"{operation}\",\"t\":{seconds},\"i\":{ordinal}}}").into()
 }
 
-/// The quarantine row of a document.
+/// The quarantine row of the document with the `_id` of `of`.
 #[must_use]
-pub fn quarantined(collection: &Collection, id: Option<Value<'_>>, raw: &Document, reject: Reject) -> Quarantined {
+pub fn quarantined(collection: &Collection, of: Doc<'_>, raw: &Document, reject: Reject) -> Quarantined {
+    let id = of.get("_id").ok().flatten();
     let relaxed = id.and_then(|id| json::to_text(id, Flavour::Relaxed).ok());
     tracing::warn!(namespace = %collection.namespace(), reason = reject.0, "a document goes to quarantine");
     Quarantined {
@@ -200,8 +218,10 @@ pub fn quarantined(collection: &Collection, id: Option<Value<'_>>, raw: &Documen
         namespace: collection.namespace().clone(),
         document_id: relaxed.unwrap_or_else(|| "null".into()),
         id_key: id.and_then(id_key).unwrap_or_default(),
+        key: of.only("_id").ok().flatten(),
         raw: raw.clone(),
         reason: reject.0,
+        retry: false,
     }
 }
 

@@ -9,7 +9,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -21,7 +21,7 @@ use crate::model::filter::NamespaceFilter;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::Position;
 use crate::model::ticket::{LaneId, LaneInput, Through, Ticket};
-use crate::model::write_set::WriteSet;
+use crate::model::write_set::{Waiting, WriteSet};
 
 /// Changes that wait in front of a lane, and write sets behind it, at most. Their bytes are limited by the memory limit;
 /// this only keeps one lane from taking all of it.
@@ -36,8 +36,8 @@ pub struct LaneParts {
     pub collection: Collection,
     /// Its database.
     pub database: Arc<str>,
-    /// The ids of its documents in quarantine.
-    pub quarantined: HashSet<String>,
+    /// Its documents in quarantine.
+    pub quarantined: Waiting,
     /// Its changes.
     pub input: mpsc::Receiver<LaneInput>,
     /// Its write sets.
@@ -53,7 +53,7 @@ pub struct RouterParts {
     /// The collections that are known.
     pub collections: HashMap<CollectionId, Collection>,
     /// Documents in quarantine.
-    pub quarantined: HashMap<CollectionId, HashSet<String>>,
+    pub quarantined: HashMap<CollectionId, Waiting>,
     /// Positions up to which a database's changes are applied already.
     pub done: HashMap<String, Position>,
     /// The memory limit, one permit a byte.
@@ -136,6 +136,24 @@ impl Router {
         self.flush().await
     }
 
+    /// Hands a document of the quarantine, as it is at the position that everything routed so far ends at, to its lane.
+    /// False when its database is further than that: what it holds is then not to be written over.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub async fn retry(&mut self, change: Change) -> Result<bool> {
+        let done = self.parts.done.get(&*change.namespace.database);
+        if done.is_some_and(|done| change.position < *done) {
+            return Ok(false);
+        }
+        if self.is_known(change.collection) {
+            let permit = self.permit(change.weight()).await?;
+            self.route_one(change, permit).await?;
+            self.flush().await?;
+        }
+        Ok(true)
+    }
+
     /// Tells every executor that nothing before a position is still to come.
     ///
     /// # Errors
@@ -178,7 +196,8 @@ impl Router {
             Operation::Insert { .. }
             | Operation::Replace { .. }
             | Operation::Update { .. }
-            | Operation::Delete { .. } => {
+            | Operation::Delete { .. }
+            | Operation::Retry { .. } => {
                 let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
                 self.push(handle, change, permit).await
             }

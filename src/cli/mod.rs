@@ -6,12 +6,14 @@
 mod check;
 mod init;
 mod plan;
+mod quarantine;
 mod run;
 mod status;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -68,6 +70,15 @@ Asks the daemon (http.listen) or, when it does not answer, the target's catalog.
 
 Example:\n  tailwater status\n  tailwater status -c tailwater.toml --json")]
     Status(StatusArgs),
+    /// List what is not stored, and have it tried again
+    #[command(after_help = "\
+Example:
+  tailwater quarantine list -c tailwater.toml
+  tailwater quarantine retry -c tailwater.toml school.students 42")]
+    Quarantine {
+        #[command(subcommand)]
+        action: QuarantineAction,
+    },
     /// Write a commented configuration file
     #[command(after_help = "\
 Writes FILE (default tailwater.toml, - is standard output); an existing file is
@@ -77,6 +88,28 @@ Example:
   tailwater init -c tailwater.toml --source 'mongodb://127.0.0.1:27017/' \\
                  --target postgres://tailwater@127.0.0.1/warehouse")]
     Init(ConfigArgs),
+}
+
+#[derive(Debug, Subcommand)]
+enum QuarantineAction {
+    /// List the documents that are not stored, and why
+    #[command(after_help = "\
+Reads the target only. Shows what to do for each reason.
+
+Example:
+  tailwater quarantine list -c tailwater.toml
+  tailwater quarantine list -c tailwater.toml school.students --json")]
+    List(ListArgs),
+    /// Have documents read again and stored
+    #[command(after_help = "\
+The daemon reads them again as they are now; what still cannot be stored stays.
+Without a daemon the request is kept for the next one. Status 0: all released
+(with --wait 0: asked for); 1: some are still in quarantine; 4: not done yet.
+
+Example:
+  tailwater quarantine retry -c tailwater.toml
+  tailwater quarantine retry -c tailwater.toml school.students '{\"$oid\": \"…\"}'")]
+    Retry(RetryArgs),
 }
 
 /// Where the configuration comes from, the same for every command.
@@ -111,6 +144,47 @@ struct StatusArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Of this collection only (database.collection)
+    namespace: Option<String>,
+    #[command(flatten)]
+    config: TargetArgs,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct RetryArgs {
+    /// Of this collection only (database.collection)
+    namespace: Option<String>,
+    /// The document's _id: Extended JSON, or plain text for a string
+    id: Option<String>,
+    #[command(flatten)]
+    config: TargetArgs,
+    /// How long to wait for the daemon
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    wait: u32,
+}
+
+/// For commands that only talk to the target.
+#[derive(Debug, Args)]
+struct TargetArgs {
+    /// Configuration file (TOML)
+    #[arg(short = 'c', long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// PostgreSQL connection string
+    #[arg(long, value_name = "URI")]
+    target: Option<String>,
+}
+
+impl From<TargetArgs> for Arguments {
+    fn from(args: TargetArgs) -> Self {
+        Self { file: args.file, source: None, target: args.target }
+    }
+}
+
 impl From<ConfigArgs> for Arguments {
     fn from(args: ConfigArgs) -> Self {
         Self { file: args.file, source: args.source, target: args.target }
@@ -130,6 +204,13 @@ impl Cli {
             Command::Plan(args) => Config::load(&args.into()).and_then(plan::plan),
             Command::Status(args) => {
                 StatusConfig::load(&args.config.into()).and_then(|config| status::status(config, args.json))
+            }
+            Command::Quarantine { action: QuarantineAction::List(args) } => StatusConfig::load(&args.config.into())
+                .and_then(|config| quarantine::list(&config, args.namespace, args.json)),
+            Command::Quarantine { action: QuarantineAction::Retry(args) } => {
+                let wait = Duration::from_secs(args.wait.into());
+                StatusConfig::load(&args.config.into())
+                    .and_then(|config| quarantine::retry(&config, args.namespace, args.id.as_deref(), wait))
             }
             Command::Init(args) => init::init(&args.into()),
         };
@@ -168,7 +249,8 @@ mod tests {
         let mut pages = vec![page(&["tailwater", "--help"])];
         let command = Cli::command();
         pages.extend(command.get_subcommands().map(|command| page(&["tailwater", command.get_name(), "--help"])));
-        assert_eq!(pages.len(), 6, "one for each command and one for all");
+        assert_eq!(pages.len(), 7, "one for each command and one for all");
+        pages.extend(["list", "retry"].map(|action| page(&["tailwater", "quarantine", action, "--help"])));
         for page in pages {
             assert!(page.contains("Example:\n  tailwater "), "{page}");
             assert!(page.lines().count() <= 24, "{} lines:\n{page}", page.lines().count());

@@ -20,6 +20,7 @@ impl Collection {
             self.ddl.push(Ddl::DropTable(table));
         }
         self.ddl.push(Ddl::Forget(self.id));
+        self.ddl.push(Ddl::Gone(self.id));
         self.root.fields.clear();
         self.id_column = None;
     }
@@ -176,7 +177,8 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
             | Ddl::DropTable(_)
             | Ddl::RenameTable { .. }
             | Ddl::Collection(_)
-            | Ddl::Forget(_) => kept.push(change),
+            | Ddl::Forget(_)
+            | Ddl::Gone(_) => kept.push(change),
         }
     }
     kept

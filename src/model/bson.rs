@@ -145,6 +145,24 @@ impl<'a> Doc<'a> {
         Ok(None)
     }
 
+    /// A document of the first element of that name alone, byte for byte; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the document is malformed before that element's end.
+    pub fn only(self, name: &str) -> Result<Option<Document>, Malformed> {
+        let mut elements = self.elements();
+        loop {
+            let start = elements.cursor.at;
+            let Some(element) = elements.next() else { return Ok(None) };
+            if element?.0 == name.as_bytes() {
+                let element = self.0.get(start..elements.cursor.at).unwrap_or_default();
+                // Shorter than the document that it is of, so its length fits.
+                let length = i32::try_from(element.len() + 5).unwrap_or(i32::MAX).to_le_bytes();
+                return Document::new([&length, element, &[0]].concat()).map(Some);
+            }
+        }
+    }
+
     /// An owned copy.
     #[must_use]
     pub fn to_owned(self) -> Document {

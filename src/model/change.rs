@@ -44,6 +44,16 @@ pub enum Operation {
         /// The document key; its `_id` names the document.
         key: Document,
     },
+    /// No change of the source: a document of the quarantine, read again at this position because somebody wants it
+    /// stored.
+    Retry {
+        /// Which rows of the quarantine are its own ([`crate::model::write_set::Quarantined::id_key`]).
+        id_key: String,
+        /// `{_id: …}`.
+        key: Document,
+        /// The document; `None` when the source has it no more.
+        document: Option<Document>,
+    },
     /// A collection created.
     Create,
     /// A collection dropped.
@@ -68,6 +78,7 @@ impl Operation {
             Operation::Replace { .. } => "replace",
             Operation::Update { .. } => "update",
             Operation::Delete { .. } => "delete",
+            Operation::Retry { .. } => "retry",
             Operation::Create => "create",
             Operation::Drop => "drop",
             Operation::Rename { .. } => "rename",
@@ -87,6 +98,7 @@ impl Change {
                 Operation::Insert { document } | Operation::Replace { document } => document.len(),
                 Operation::Update { key, diff } => key.len() + diff.len(),
                 Operation::Delete { key } => key.len(),
+                Operation::Retry { key, document, .. } => key.len() + document.as_ref().map_or(0, Document::len),
                 Operation::Create | Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => 0,
             }
     }

@@ -1,5 +1,6 @@
 //! What a lane hands to an executor: everything one change does to PostgreSQL, in order.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::bson::Document;
@@ -79,8 +80,10 @@ pub enum Ddl {
     Path(PathRow),
     /// A collection's catalog row to insert or replace.
     Collection(CollectionRow),
-    /// A collection and all its catalog rows go away.
+    /// A collection and the rows of its paths go away; under another name it may come back in the same write set.
     Forget(CollectionId),
+    /// A collection is gone for good: the marks of its snapshot and its quarantine go too.
+    Gone(CollectionId),
 }
 
 /// The form of a path, as in `tailwater.paths.form`.
@@ -177,8 +180,30 @@ pub struct Quarantined {
     pub document_id: String,
     /// The id in a form in which equal ids are equal texts.
     pub id_key: String,
+    /// `{_id: …}`, by which the document is looked up; `None` when it has no id that can be read.
+    pub key: Option<Document>,
     /// The document, or the diff of an update, as raw BSON.
     pub raw: Document,
     /// Why.
     pub reason: &'static str,
+    /// True when the document is to be read again: so much has come for it that the document itself is less.
+    pub retry: bool,
+}
+
+/// Documents in quarantine by [`Quarantined::id_key`], each with the number of its rows.
+pub type Waiting = HashMap<String, u64>;
+
+/// A document of the quarantine that is to be read again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marked {
+    /// The collection.
+    pub collection: CollectionId,
+    /// Its name now.
+    pub namespace: Namespace,
+    /// The id, as in [`Quarantined::id_key`].
+    pub id_key: String,
+    /// As [`Quarantined::key`].
+    pub key: Document,
+    /// When it was asked for; another text when it is asked for again.
+    pub asked: String,
 }

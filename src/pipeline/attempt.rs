@@ -82,7 +82,7 @@ impl Attempt<'_> {
         }
         // What the snapshot put into quarantine concerns the stream too.
         let quarantined = session.target.quarantined().await?;
-        let documents: usize = quarantined.values().map(HashSet::len).sum();
+        let documents: usize = quarantined.values().map(HashMap::len).sum();
         session.telemetry.quarantined(u64::try_from(documents).unwrap_or(u64::MAX));
         Stream { session: &session, floor, checkpoints, collections, quarantined, goal }.run().await
     }

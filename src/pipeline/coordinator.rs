@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use super::attempt::Session;
+use super::retry::Marks;
 use super::stream::Running;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
@@ -17,6 +18,9 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often the floor is written: this much is read again, and skipped, after a crash.
 const FLOOR_EVERY: u32 = 10;
+
+/// How often it looks for documents of the quarantine that are to be tried again.
+const MARKS_EVERY: u32 = 5;
 
 /// How often the oplog window is measured.
 const WINDOW_EVERY: u32 = 300;
@@ -31,6 +35,7 @@ const FAR_BEHIND_SECONDS: u32 = 60;
 pub struct Coordinator<'s> {
     session: &'s Session<'s>,
     running: Running,
+    marks: Marks,
     /// The floor as it stands in PostgreSQL.
     floor: Position,
     /// Databases that were there at start.
@@ -43,11 +48,12 @@ impl<'s> Coordinator<'s> {
     pub fn new(
         session: &'s Session<'s>,
         running: Running,
+        marks: Marks,
         floor: Position,
         databases: HashSet<Box<str>>,
         consistent_from: ClusterTime,
     ) -> Self {
-        Self { session, running, floor, databases, consistent_from }
+        Self { session, running, marks, floor, databases, consistent_from }
     }
 
     /// Works until something fails.
@@ -62,6 +68,9 @@ impl<'s> Coordinator<'s> {
             self.observe();
             if tick.is_multiple_of(FLOOR_EVERY) {
                 self.move_floor().await?;
+            }
+            if tick.is_multiple_of(MARKS_EVERY) {
+                self.marks.find(self.session).await?;
             }
             if tick.is_multiple_of(WINDOW_EVERY) {
                 self.measure_window().await;

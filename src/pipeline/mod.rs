@@ -9,6 +9,7 @@ mod check;
 mod coordinator;
 mod plan;
 mod range;
+mod retry;
 mod snapshot;
 mod stream;
 

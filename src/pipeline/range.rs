@@ -197,8 +197,7 @@ fn quarantine(shape: &mut Collection, docs: &RawDocs, rejected: &HashSet<usize>,
     for (_, doc) in docs.docs().enumerate().filter(|(i, _)| rejected.contains(i)) {
         let doc = doc?;
         if let Err(reject) = shape.document(doc, false, &mut Nothing) {
-            let id = doc.get("_id").ok().flatten();
-            rows.quarantined.push(quarantined(shape, id, &doc.to_owned(), reject));
+            rows.quarantined.push(quarantined(shape, doc, &doc.to_owned(), reject));
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 //! Stopping flows like data: the reader stops, the router hands out what it has, lanes and executors end when their
 //! channels do, and the floor is written last. A failing executor stops the reader through a token.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Collections, Session};
 use super::coordinator::Coordinator;
+use super::retry::{self, Retries};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lane::Lane;
 use crate::model::namespace::CollectionId;
 use crate::model::position::{ClusterTime, Position};
 use crate::model::ticket::{Through, Ticket};
+use crate::model::write_set::Waiting;
 use crate::router::{LaneParts, Router, RouterParts};
 use crate::sink::batch::BatchLimits;
 use crate::sink::checkpoint::Checkpoints;
@@ -42,7 +44,7 @@ pub struct Stream<'s> {
     pub floor: Position,
     pub checkpoints: Checkpoints,
     pub collections: Collections,
-    pub quarantined: HashMap<CollectionId, HashSet<String>>,
+    pub quarantined: HashMap<CollectionId, Waiting>,
     /// Ends once everything up to here is committed.
     pub goal: Option<ClusterTime>,
 }
@@ -74,13 +76,14 @@ impl Stream<'_> {
             failed: CancellationToken::new(),
         };
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
+        let (marks, retries) = retry::channel();
         let coordinator =
-            Coordinator::new(self.session, running.clone(), self.floor.clone(), databases, consistent_from);
+            Coordinator::new(self.session, running.clone(), marks, self.floor.clone(), databases, consistent_from);
         let session = self.session;
         let goal = self.goal;
         let floor = self.floor.clone();
         let router = Router::new(self.router_parts(&running, consistent_from, limit));
-        let reading = read(session, router, &running, &floor, goal);
+        let reading = read(session, router, retries, &running, &floor, goal);
         let mut coordinator = coordinator;
         let ended = tokio::select! {
             ended = reading => ended,
@@ -171,6 +174,7 @@ impl Running {
 async fn read(
     session: &Session<'_>,
     mut router: Router,
+    mut retries: Retries,
     running: &Running,
     floor: &Position,
     goal: Option<ClusterTime>,
@@ -178,6 +182,7 @@ async fn read(
     let mut stream = session.source.open_stream(&session.probe, Some(floor)).await?;
     session.telemetry.state(crate::model::state::State::CatchingUp);
     let mut last: Option<Through> = None;
+    let mut at_boundary = true;
     loop {
         let batch = tokio::select! {
             biased;
@@ -187,6 +192,7 @@ async fn read(
         };
         session.telemetry.server_time(batch.server_time);
         let through = watermark(&batch, stream.position());
+        at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
         // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
         tokio::select! {
             biased;
@@ -200,7 +206,14 @@ async fn read(
             running.read.send_replace(Some(through.clone()));
             last = Some(through);
         }
-        if goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {
+        if at_boundary {
+            tokio::select! {
+                biased;
+                () = session.shutdown.cancelled() => break,
+                done = retries.turn(session, &mut router, stream.position()) => done?,
+            }
+        }
+        if retries.is_done() && goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {
             break;
         }
     }

@@ -1,7 +1,5 @@
 //! The catalog in schema `tailwater`: made at start, read once, then written together with the data it describes.
 
-use std::collections::{HashMap, HashSet};
-
 use deadpool_postgres::Object;
 use tokio_postgres::Row;
 
@@ -12,7 +10,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::table::PgType;
-use crate::model::write_set::{Anomaly, CollectionRow, Form, PathRow, Quarantined};
+use crate::model::write_set::{Anomaly, CollectionRow, Form, PathRow};
 
 const SCHEMA: &str = include_str!("schema.sql");
 
@@ -39,6 +37,16 @@ impl Target {
         client.batch_execute(&sql).await.map_err(|error| fault(Stage::Sink, "making schema tailwater", &error))
     }
 
+    /// True when somebody has made the catalog.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn has_catalog(&self) -> Result<bool> {
+        let client = self.client().await?;
+        let row = client.query_one("SELECT to_regclass('tailwater.checkpoint') IS NOT NULL", &[]).await;
+        Ok(row.map_err(|error| fault(Stage::Sink, "reading the catalog", &error))?.get(0))
+    }
+
     /// Reads the catalog of this pipeline.
     ///
     /// # Errors
@@ -60,22 +68,6 @@ impl Target {
         Ok(known)
     }
 
-    /// The ids of the documents in quarantine, by collection.
-    ///
-    /// # Errors
-    /// When it cannot be read or is damaged.
-    pub async fn quarantined(&self) -> Result<HashMap<CollectionId, HashSet<String>>> {
-        let client = self.client().await?;
-        let sql = "SELECT DISTINCT collection::text, id_key FROM tailwater.quarantine WHERE pipeline = $1";
-        let rows = client.query(sql, &[&&**self.pipeline()]).await;
-        let mut quarantined: HashMap<_, HashSet<_>> = HashMap::new();
-        for row in rows.map_err(|error| fault(Stage::Sink, "reading the quarantine", &error))? {
-            let id = CollectionId::parse(row.get(0)).ok_or_else(|| damaged("quarantine"))?;
-            quarantined.entry(id).or_default().insert(row.get(1));
-        }
-        Ok(quarantined)
-    }
-
     /// The tables, views and indexes that lie in a schema and are not ours to name.
     ///
     /// # Errors
@@ -89,7 +81,7 @@ impl Target {
     }
 }
 
-fn damaged(table: &str) -> Error {
+pub(super) fn damaged(table: &str) -> Error {
     Error::new(Kind::Defect, Stage::Sink, format!("tailwater.{table} holds a row that this version cannot read"))
         .remedy("restore the schema tailwater from a backup, or start with another pipeline name")
 }
@@ -128,11 +120,16 @@ pub(super) struct CatalogWriter<'c> {
 }
 
 impl CatalogWriter<'_> {
-    fn pipeline(&self) -> &str {
+    pub(super) fn pipeline(&self) -> &str {
         self.fence.pipeline()
     }
 
-    async fn run(&self, what: &str, sql: &str, params: &[&(dyn tokio_postgres::types::ToSql + Sync)]) -> Result<()> {
+    pub(super) async fn run(
+        &self,
+        what: &str,
+        sql: &str,
+        params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
+    ) -> Result<()> {
         let statement = self.client.prepare_cached(sql).await.map_err(|error| fault(Stage::Sink, what, &error))?;
         let done = self.client.execute(&statement, params).await;
         done.map(|_| ()).map_err(|error| fault(Stage::Sink, what, &error))
@@ -175,8 +172,17 @@ impl CatalogWriter<'_> {
 
     /// Takes a collection out of `collections` and `paths`. Its marks and its quarantine stay until it is really gone.
     pub async fn forget(&self, id: CollectionId) -> Result<()> {
+        self.take_out(id, &["collections", "paths"]).await
+    }
+
+    /// Takes out the rest: a copy that comes later under the same UUID (out of the selection and back) starts anew.
+    pub async fn gone(&self, id: CollectionId) -> Result<()> {
+        self.take_out(id, &["snapshot_chunks", "quarantine"]).await
+    }
+
+    async fn take_out(&self, id: CollectionId, tables: &[&str]) -> Result<()> {
         let (pipeline, id) = (self.pipeline(), id.to_string());
-        for table in ["collections", "paths"] {
+        for table in tables {
             let sql = format!("DELETE FROM tailwater.{table} WHERE pipeline = $1 AND collection = $2::text::uuid");
             self.run("writing the catalog", &sql, &[&pipeline, &id]).await?;
         }
@@ -194,34 +200,6 @@ impl CatalogWriter<'_> {
             &[&pipeline, &namespace, &anomaly.document_id, &path, &anomaly.reason, &anomaly.original, &position],
         )
         .await
-    }
-
-    pub async fn quarantine(&self, document: &Quarantined, position: Option<&str>) -> Result<()> {
-        let sql = "INSERT INTO tailwater.quarantine (pipeline, collection, namespace, document_id, id_key, raw, reason, \
-                   position) VALUES ($1, $2::text::uuid, $3, $4::text::jsonb, $5, $6, $7, $8)";
-        let (pipeline, id) = (self.pipeline(), document.collection.to_string());
-        let (namespace, raw) = (document.namespace.to_string(), document.raw.as_doc().bytes());
-        self.run(
-            "writing tailwater.quarantine",
-            sql,
-            &[&pipeline, &id, &namespace, &document.document_id, &document.id_key, &raw, &document.reason, &position],
-        )
-        .await
-    }
-
-    pub async fn release(&self, collection: CollectionId, id_key: &str) -> Result<()> {
-        let sql = "DELETE FROM tailwater.quarantine WHERE pipeline = $1 AND collection = $2::text::uuid \
-                   AND md5(id_key) = md5($3) AND id_key = $3";
-        let (pipeline, id) = (self.pipeline(), collection.to_string());
-        self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &id_key]).await
-    }
-
-    /// How many documents are in quarantine.
-    pub async fn quarantined(&self) -> Result<u64> {
-        let sql = "SELECT count(DISTINCT (collection, id_key)) FROM tailwater.quarantine WHERE pipeline = $1";
-        let row = self.client.query_one(sql, &[&self.pipeline()]).await;
-        let row = row.map_err(|error| fault(Stage::Sink, "counting the quarantine", &error))?;
-        Ok(u64::try_from(row.get::<_, i64>(0)).unwrap_or(0))
     }
 
     pub async fn event(&self, kind: &str, detail: &str) -> Result<()> {

@@ -123,6 +123,7 @@ impl CatalogWriter<'_> {
             Ddl::Path(row) => self.path(row).await,
             Ddl::Collection(row) => self.collection(row).await,
             Ddl::Forget(id) => self.forget(*id).await,
+            Ddl::Gone(id) => self.gone(*id).await,
         }
     }
 

@@ -172,6 +172,12 @@ impl Executor {
             }
             Ddl::RenameTable { from, .. } => self.batch.fold.take_table(from.id),
             Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
+            Ddl::Gone(id) => {
+                // Written after the collection's end it would stay for ever.
+                self.batch.quarantined.retain(|(document, _)| document.collection != *id);
+                self.batch.counts.quarantine = true;
+                None
+            }
         };
         if let Some(changes) = changes
             && !matches!(ddl, Ddl::DropTable(_))

@@ -78,6 +78,22 @@ impl Fence {
     }
 }
 
+impl Target {
+    /// True when a daemon works on this pipeline: it holds the pipeline's lock.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn has_leader(&self) -> Result<bool> {
+        let client = self.client().await?;
+        // A key of 64 bits is shown as its two halves (PostgreSQL manual, pg_locks).
+        let sql = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
+                   AND database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+                   AND (classid::int8 << 32 | objid::int8) = $1)";
+        let row = client.query_one(sql, &[&lock_key(self.pipeline(), "leader")]).await;
+        Ok(row.map_err(|error| fault(Stage::Sink, "looking for the pipeline's lock", &error))?.get(0))
+    }
+}
+
 /// Holds the pipeline's lock for as long as it lives.
 #[derive(Debug)]
 pub struct Leader {

@@ -86,9 +86,12 @@ CREATE TABLE IF NOT EXISTS tailwater.quarantine (
     raw bytea NOT NULL,
     reason text NOT NULL,
     position text,
-    at timestamptz NOT NULL DEFAULT now()
+    at timestamptz NOT NULL DEFAULT now(),
+    document_key bytea,
+    retry_at timestamptz
 );
 CREATE INDEX IF NOT EXISTS quarantine_id ON tailwater.quarantine (pipeline, collection, md5(id_key));
+CREATE INDEX IF NOT EXISTS quarantine_retry ON tailwater.quarantine (pipeline) WHERE retry_at IS NOT NULL;
 
 -- Schema changes, as they were made.
 CREATE TABLE IF NOT EXISTS tailwater.events (

@@ -17,8 +17,7 @@ pub async fn status_from_target(target: &TargetOptions, pipeline: &str) -> Resul
     let target = Target::connect(target, pipeline).await?;
     let client = target.client().await?;
     let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, "reading the catalog", error);
-    let there = client.query_one("SELECT to_regclass('tailwater.checkpoint') IS NOT NULL", &[]).await;
-    if !there.map_err(|error| failed(&error))?.get::<_, bool>(0) {
+    if !target.has_catalog().await? {
         return Err(never_ran(pipeline));
     }
     let checkpoints = target.checkpoints().await?;
@@ -58,7 +57,9 @@ pub async fn status_from_target(target: &TargetOptions, pipeline: &str) -> Resul
     })
 }
 
-fn never_ran(pipeline: &str) -> Error {
+/// The error of a command that needs a catalog where there is none.
+#[must_use]
+pub fn never_ran(pipeline: &str) -> Error {
     Error::new(Kind::Unavailable, Stage::Sink, format!("the target has no catalog of pipeline {pipeline:?}"))
         .remedy("check the pipeline's name, or start it with `tailwater run`")
 }

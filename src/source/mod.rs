@@ -14,6 +14,7 @@ mod diagnose;
 mod event;
 mod faults;
 mod lookahead;
+mod lookup;
 pub mod options;
 mod probe;
 mod public_form;
@@ -34,6 +35,7 @@ use mongodb::Client;
 use mongodb::options::{ClientOptions, SelectionCriteria};
 
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
+pub use lookup::LookUp;
 pub use options::{ReadPreference, SourceOptions, UpdateForm};
 pub use probe::{Probe, Topology, Version};
 pub use ranges::IdRange;

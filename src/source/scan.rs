@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use bson::{RawDocumentBuf, rawdoc};
+use mongodb::options::SelectionCriteria;
 
 use super::catalog::{CollectionInfo, uuid_value};
 use super::faults::{COLLECTION_UUID_MISMATCH, Site, classify, malformed, server_code};
@@ -69,17 +70,19 @@ impl Source {
         let Some(command) = rest.pop_front() else {
             return Err(Error::new(Kind::Defect, Stage::Snapshot, "a range without a command"));
         };
-        let (namespace, replies, first) = self.find(collection.namespace.clone(), command, &doing).await?;
+        let on = self.inner.snapshot_reads.clone();
+        let (namespace, replies, first) = self.find(collection.namespace.clone(), command, on, &doing).await?;
         let reported = first.at_cluster_time().map_err(|error| malformed(error, self.site(Stage::Snapshot, &doing)))?;
         let at = reported.unwrap_or(at);
         Ok(RangeReader { source: self.clone(), namespace, replies, ready: Some(first), rest, at, doing })
     }
 
     /// Opens a `find` by UUID, following the collection to the name that the server says it has now.
-    async fn find(
+    pub(super) async fn find(
         &self,
         mut namespace: Namespace,
         command: RawDocumentBuf,
+        on: SelectionCriteria,
         doing: &str,
     ) -> Result<(Namespace, Replies, Reply)> {
         let site = self.site(Stage::Snapshot, doing);
@@ -90,8 +93,10 @@ impl Source {
                     .map_err(|error| Error::new(Kind::Defect, Stage::Snapshot, "a command of ours").caused_by(error))?;
                 find.append(name, value);
             }
-            let on = self.inner.snapshot_reads.clone();
-            match self.open(&namespace.database, find, on, More { wait: None, documents: Some(BATCH) }, site).await? {
+            match self
+                .open(&namespace.database, find, on.clone(), More { wait: None, documents: Some(BATCH) }, site)
+                .await?
+            {
                 Ok((replies, first)) => return Ok((namespace, replies, first)),
                 Err(error) if server_code(&error) == Some(COLLECTION_UUID_MISMATCH) => {
                     let reply = error.server_response().map(|reply| reply.get_str("actualCollection"));
@@ -132,7 +137,8 @@ impl RangeReader {
                 None => match self.rest.pop_front() {
                     None => return Ok(None),
                     Some(command) => {
-                        let opened = self.source.find(self.namespace.clone(), command, &self.doing).await?;
+                        let on = self.source.inner.snapshot_reads.clone();
+                        let opened = self.source.find(self.namespace.clone(), command, on, &self.doing).await?;
                         let (namespace, replies, first) = opened;
                         (self.namespace, self.replies, self.ready) = (namespace, replies, Some(first));
                     }

@@ -35,6 +35,7 @@ mod oracle;
 mod plan;
 mod property;
 mod public_updates;
+mod quarantine;
 mod restarts;
 mod source;
 mod source_updates;

@@ -103,7 +103,7 @@ fn said(change: &Change) -> String {
     let what = match &change.operation {
         Operation::Insert { document } | Operation::Replace { document } => parsed(document).to_string(),
         Operation::Update { key, diff } => format!("{} {}", parsed(key), parsed(diff)),
-        Operation::Delete { key } => parsed(key).to_string(),
+        Operation::Delete { key } | Operation::Retry { key, .. } => parsed(key).to_string(),
         Operation::Rename { to, drop_target } => format!("{to} {drop_target:?}"),
         Operation::Create | Operation::Drop | Operation::DropDatabase => String::new(),
     };

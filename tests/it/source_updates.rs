@@ -176,7 +176,11 @@ async fn states(stream: &mut ChangeStream, database: &str, updates: usize) -> (V
                     states.push(document.clone());
                     diffs += 1;
                 }
-                Operation::Delete { .. } | Operation::Create | Operation::Drop | Operation::Rename { .. } => {}
+                Operation::Delete { .. }
+                | Operation::Retry { .. }
+                | Operation::Create
+                | Operation::Drop
+                | Operation::Rename { .. } => {}
                 Operation::DropDatabase => {}
             }
         }
