@@ -79,14 +79,16 @@ fn commented(line: &str, key: &Key) -> String {
 
 fn collection_example() -> String {
     let mut text = String::from("\n# [[collection]]                     # one for each collection that is to differ\n");
-    for key in COLLECTION_KEYS.iter() {
+    for key in &COLLECTION_KEYS {
         let example = match key.name {
-            "namespace" => "shop.orders",
-            "table" => "sales.orders",
-            // The others are not available in this version; offering them would only lead into an error.
-            _ => continue,
+            "namespace" => r#""shop.orders""#,
+            "table" => r#""sales.orders""#,
+            "objects" => r#""flatten""#,
+            "arrays" => r#""jsonb""#,
+            "on_type_conflict" => r#""null""#,
+            _ => r#"{ "placed_at" = { type = "timestamptz" }, "notes" = { form = "jsonb" } }"#,
         };
-        text.push_str(&commented(&format!("# {} = {}", key.name, quoted(example)), key));
+        text.push_str(&commented(&format!("# {} = {example}", key.name), key));
     }
     text
 }

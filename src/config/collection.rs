@@ -1,13 +1,11 @@
 //! Reads the `[[collection]]` entries.
 
+use super::columns;
 use super::keys::COLLECTION_KEYS;
 use super::layers::{Origin, Raw, Settings};
-use super::reader::{Reader, unknown_in_collection};
+use super::reader::{Choices, Reader, unknown_in_collection};
 use crate::mapping::options::CollectionOptions;
 use crate::model::namespace::Namespace;
-
-/// Keys of the contract that this version does not honour yet.
-const NOT_YET: [&str; 4] = ["objects", "arrays", "on_type_conflict", "columns"];
 
 /// Reads all entries; problems go to `reader`.
 pub(super) fn read(reader: &mut Reader, entries: Vec<(Origin, Settings)>) -> Vec<CollectionOptions> {
@@ -24,31 +22,23 @@ pub(super) fn read(reader: &mut Reader, entries: Vec<(Origin, Settings)>) -> Vec
 }
 
 fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option<CollectionOptions> {
-    let mut text = |key: &str, reader: &mut Reader| {
-        let setting = settings.remove(key)?;
-        match setting.value {
-            Raw::Text(text) => Some((text, setting.origin)),
-            Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
-                reader.wrong(setting.origin, format!("collection.{key} must be a text"));
-                None
+    let namespace = text(reader, &mut settings, "namespace");
+    let table = text(reader, &mut settings, "table");
+    let objects = choice(reader, &mut settings, "objects", columns::OBJECTS);
+    let arrays = choice(reader, &mut settings, "arrays", columns::ARRAYS);
+    let on_type_conflict = choice(reader, &mut settings, "on_type_conflict", columns::ON_TYPE_CONFLICT);
+    let mut paths = Vec::new();
+    for (key, setting) in settings {
+        match (key.strip_prefix("columns."), key.as_str(), &setting.value) {
+            (Some(path), _, _) => paths.push((path.to_owned(), setting)),
+            (None, "columns", Raw::Empty) => {}
+            (None, "columns", _) => {
+                reader.wrong(setting.origin, "collection.columns must be a table, one key for each path");
             }
-        }
-    };
-    let namespace = text("namespace", reader);
-    let table = text("table", reader);
-    let mut rest: Vec<_> = settings.into_iter().collect();
-    rest.sort_by(|(_, a), (_, b)| a.origin.cmp(&b.origin));
-    let mut refused = Vec::new();
-    for (key, setting) in rest {
-        match NOT_YET.iter().find(|known| key.split('.').next() == Some(**known)) {
-            Some(known) if refused.contains(known) => {}
-            Some(known) => {
-                refused.push(known);
-                reader.wrong(setting.origin, format!("collection.{known} is not available in this version"));
-            }
-            None => reader.wrong(setting.origin, unknown_in_collection(&key, &COLLECTION_KEYS)),
+            (None, _, _) => reader.wrong(setting.origin, unknown_in_collection(&key, &COLLECTION_KEYS)),
         }
     }
+    let paths = columns::read(reader, paths);
     let namespace = match namespace {
         None => {
             reader.wrong(origin.clone(), "collection.namespace is missing");
@@ -60,7 +50,23 @@ fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option
         None => (None, None),
         Some((text, origin)) => table_of(reader, &text, origin)?,
     };
-    Some(CollectionOptions { namespace, schema, table })
+    Some(CollectionOptions { namespace, schema, table, objects, arrays, on_type_conflict, paths })
+}
+
+fn text(reader: &mut Reader, settings: &mut Settings, key: &str) -> Option<(String, Origin)> {
+    let setting = settings.remove(key)?;
+    match setting.value {
+        Raw::Text(text) => Some((text, setting.origin)),
+        Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
+            reader.wrong(setting.origin, format!("collection.{key} must be a text"));
+            None
+        }
+    }
+}
+
+fn choice<T: Copy>(reader: &mut Reader, settings: &mut Settings, key: &str, choices: Choices<'_, T>) -> Option<T> {
+    let (text, origin) = text(reader, settings, key)?;
+    reader.pick(&format!("collection.{key}"), &text, origin, choices)
 }
 
 fn namespace_of(reader: &mut Reader, text: &str, origin: Origin) -> Option<Namespace> {

@@ -39,10 +39,18 @@ pub const KEYS: [Key; 27] = [
     key("target.uri", "", "connection string of the PostgreSQL database"),
     key("target.uri_file", "", "or a file that holds it"),
     key("target.max_connections", "16", "connections at most, 3 or more"),
-    key("mapping.objects", r#""table""#, "embedded documents: table (a child table) or jsonb (one column)"),
+    key(
+        "mapping.objects",
+        r#""table""#,
+        "embedded documents: table (a child table), jsonb (one column) or flatten (columns of the table around)",
+    ),
     key("mapping.arrays", r#""table""#, "arrays of documents: table (a child table) or jsonb (one column)"),
-    key("mapping.naming", r#""preserve""#, "names are kept as they are in MongoDB"),
-    key("mapping.on_type_conflict", r#""widen""#, "a column whose values change type gets a wider type"),
+    key("mapping.naming", r#""preserve""#, "names: preserve (as in MongoDB) or snake_case (rollNo becomes roll_no)"),
+    key(
+        "mapping.on_type_conflict",
+        r#""widen""#,
+        "values that their column's type does not hold: widen (the column), null (and an anomaly) or quarantine",
+    ),
     key(
         "mapping.on_drop",
         r#""drop""#,
@@ -52,7 +60,11 @@ pub const KEYS: [Key; 27] = [
     key("mapping.source", "false", "root tables get _source: which change wrote the document last"),
     key("mapping.soft_delete", "false", "root tables get _deleted_at, and deleted documents stay"),
     key("mapping.foreign_keys", r#""cutover""#, "when child tables get foreign keys: cutover or never"),
-    key("mapping.max_columns", "800", "columns of one table; documents that need more go to quarantine; 1 to 1500"),
+    key(
+        "mapping.max_columns",
+        "800",
+        "columns of one table; fields that come later go into its column _extra; 1 to 1500",
+    ),
     key("snapshot.parallel", "4", "ranges copied at the same time, 1 to 64"),
     key("limits.memory_limit", r#""256MiB""#, "changes that wait in memory; KiB, MiB or GiB, at least 16MiB"),
     key("on.history_lost", r#""stop""#, "what to do when the oplog no longer reaches back to the position"),
@@ -68,7 +80,7 @@ pub const COLLECTION_KEYS: [Key; 6] = [
     key("objects", "", "as mapping.objects, for this collection"),
     key("arrays", "", "as mapping.arrays, for this collection"),
     key("on_type_conflict", "", "as mapping.on_type_conflict, for this collection"),
-    key("columns", "", "types and forms of single columns"),
+    key("columns", "", "type, form and on_type_conflict of single paths"),
 ];
 
 /// The known name that someone who wrote `unknown` most likely meant.

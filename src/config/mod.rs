@@ -6,6 +6,7 @@
 //! The `config` crate is not used on purpose: it stops at the first error and does not know the line.
 
 mod collection;
+mod columns;
 mod keys;
 mod layers;
 mod reader;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 pub use keys::{COLLECTION_KEYS, KEYS, Key};
 
 use crate::error::{Error, Kind, Result, Stage};
-use crate::mapping::options::{CollectionOptions, MappingOptions, NestedForm, OnDrop};
+use crate::mapping::options::{CollectionOptions, MappingOptions, Naming, OnDrop};
 use crate::model::filter::{Glob, NamespaceFilter};
 use crate::model::limits::{Limits, SnapshotOptions};
 use crate::model::secret::Secret;
@@ -197,8 +198,6 @@ impl Draft {
 /// Keys of the contract with one value only in this version: the value is checked and then implied.
 fn refuse_what_is_not_available(reader: &mut Reader) {
     reader.choice("source.reader", (), &[("change_stream", Some(())), ("oplog", None)]);
-    reader.choice("mapping.naming", (), &[("preserve", Some(())), ("snake_case", None)]);
-    reader.choice("mapping.on_type_conflict", (), &[("widen", Some(())), ("null", None), ("quarantine", None)]);
     // Foreign keys come with the cutover, which this version does not have: both words mean the same today.
     reader.choice("mapping.foreign_keys", (), &[("cutover", Some(())), ("never", Some(())), ("always", None)]);
     reader.choice("on.history_lost", (), &[("stop", Some(())), ("resnapshot", None)]);
@@ -238,11 +237,13 @@ fn target(reader: &mut Reader, uri: Secret) -> TargetOptions {
 
 fn mapping(reader: &mut Reader) -> MappingOptions {
     let default = MappingOptions::default();
-    let objects = [("table", Some(NestedForm::Table)), ("jsonb", Some(NestedForm::Jsonb)), ("flatten", None)];
-    let arrays = [("table", Some(NestedForm::Table)), ("jsonb", Some(NestedForm::Jsonb))];
+    let names = [("preserve", Some(Naming::Preserve)), ("snake_case", Some(Naming::SnakeCase))];
+    let conflicts = columns::ON_TYPE_CONFLICT;
     MappingOptions {
-        objects: reader.choice("mapping.objects", default.objects, &objects),
-        arrays: reader.choice("mapping.arrays", default.arrays, &arrays),
+        objects: reader.choice("mapping.objects", default.objects, columns::OBJECTS),
+        arrays: reader.choice("mapping.arrays", default.arrays, columns::ARRAYS),
+        naming: reader.choice("mapping.naming", default.naming, &names),
+        on_type_conflict: reader.choice("mapping.on_type_conflict", default.on_type_conflict, conflicts),
         max_columns: reader.number("mapping.max_columns", default.max_columns, &(1..=MappingOptions::MAX_COLUMNS)),
         metadata: Metadata {
             synced_at: reader.switch("mapping.synced_at", default.metadata.synced_at),

@@ -54,7 +54,8 @@ impl Reader {
         self.pick(key, &text, origin, choices).unwrap_or(default)
     }
 
-    fn pick<T: Copy>(&mut self, key: &str, text: &str, origin: Origin, choices: Choices<'_, T>) -> Option<T> {
+    /// The value of one of several words; `None`, and a problem, for any other.
+    pub fn pick<T: Copy>(&mut self, key: &str, text: &str, origin: Origin, choices: Choices<'_, T>) -> Option<T> {
         match choices.iter().find(|(word, _)| *word == text) {
             Some((_, Some(value))) => return Some(*value),
             Some((_, None)) => self.wrong(origin, format!("{key} = {text:?} is not available in this version")),

@@ -3,8 +3,9 @@
 use super::keys::KEYS;
 use super::layers::Layers;
 use super::{Config, ReadPreference, UpdateForm};
-use crate::mapping::options::NestedForm;
+use crate::mapping::options::{Naming, NestedForm, OnTypeConflict, PathOptions};
 use crate::model::namespace::Namespace;
+use crate::model::table::PgType;
 use crate::telemetry::options::{LogFormat, LogLevel};
 
 const URIS: &str = "[source]\nuri = \"mongodb://u:hunter2@h/\"\n[target]\nuri = \"postgres://u:hunter3@h/d\"\n";
@@ -45,7 +46,7 @@ fn two_uris_are_enough() {
 }
 
 #[test]
-fn the_contracts_own_example_says_what_is_missing_and_nothing_else() {
+fn the_contracts_own_example_is_valid() {
     let example = r#"
 pipeline = "default"
 [source]
@@ -82,14 +83,91 @@ listen = "127.0.0.1:9187"
 [log]
 format = "auto"
 "#;
-    let refused = parse(example, &[], &[]).expect_err("columns");
-    assert_eq!(refused, "wrong configuration: t.toml:24: collection.columns is not available in this version");
-    let columns = example.find("[collection.columns]").expect("there");
-    let end = example.find("[snapshot]").expect("there");
-    let config = parse(&format!("{}{}", &example[..columns], &example[end..]), &[], &[]).expect("config");
+    let config = parse(example, &[], &[]).expect("config");
     let orders = &config.collections[0];
     assert_eq!((orders.schema.as_deref(), orders.table.as_deref()), (Some("sales"), Some("orders")));
+    let placed_at = PathOptions { ty: Some(PgType::TimestampTz), ..PathOptions::new(vec!["placed_at".into()]) };
+    let notes = PathOptions { form: Some(NestedForm::Jsonb), ..PathOptions::new(vec!["notes".into()]) };
+    assert_eq!(orders.paths, [notes, placed_at]);
     assert!(!config.filter.selects(&Namespace::new("shop", "tmp_1")));
+}
+
+#[test]
+fn collections_and_paths_have_options_of_their_own() {
+    let config = with_uris(
+        r#"
+mapping.objects = "flatten"
+mapping.on_type_conflict = "quarantine"
+mapping.naming = "snake_case"
+[[collection]]
+namespace = "a.b"
+objects = "table"
+arrays = "jsonb"
+on_type_conflict = "null"
+[collection.columns]
+"address.geo" = { form = "flatten", on_type_conflict = "widen" }
+"a\\.b.c\\\\" = { type = "double precision" }
+"" = { form = "table" }
+[[collection]]
+namespace = "a.c"
+columns = {}
+"#,
+    )
+    .expect("config");
+    let all = config.mapping;
+    assert_eq!(
+        (all.objects, all.on_type_conflict, all.naming),
+        (NestedForm::Flatten, OnTypeConflict::Quarantine, Naming::SnakeCase)
+    );
+    let own = &config.collections[0];
+    assert_eq!(
+        (own.objects, own.arrays, own.on_type_conflict),
+        (Some(NestedForm::Table), Some(NestedForm::Jsonb), Some(OnTypeConflict::Null))
+    );
+    let path = |names: &[&str]| PathOptions::new(names.iter().map(|name| (*name).to_owned()).collect());
+    let widen = Some(OnTypeConflict::Widen);
+    let expected = [
+        PathOptions { form: Some(NestedForm::Table), ..path(&[""]) },
+        PathOptions { ty: Some(PgType::Double), ..path(&["a.b", "c\\"]) },
+        PathOptions { form: Some(NestedForm::Flatten), on_type_conflict: widen, ..path(&["address", "geo"]) },
+    ];
+    assert_eq!(own.paths, expected);
+}
+
+#[test]
+fn paths_that_contradict_themselves_are_refused_all_at_once() {
+    let message = with_uris(
+        r#"[[collection]]
+namespace = "a.b"
+objects = "lists"
+arrays = "flatten"
+[collection.columns]
+"_id" = { type = "text" }
+"a" = { type = "varchar" }
+"b" = { type = "text", form = "table" }
+"c" = { form = "jsonb", type = "jsonb" }
+"c.d" = { type = "text" }
+"e" = "jsonb"
+"f" = { from = "jsonb" }
+"g\\h" = { form = "jsonb" }
+"i" = { on_type_conflict = 3 }
+"#,
+    )
+    .expect_err("wrong");
+    let types = r#""boolean" or "integer" or "bigint" or "double precision" or "numeric" or "text" or "timestamptz" or "uuid" or "bytea" or "jsonb""#;
+    let expected = [
+        "t.toml:3: collection.objects = \"lists\" must be \"table\" or \"jsonb\" or \"flatten\"".to_owned(),
+        "t.toml:4: collection.arrays = \"flatten\" must be \"table\" or \"jsonb\"".to_owned(),
+        "t.toml:6: collection.columns.\"_id\" cannot be set: the type of the key follows from the ids that the collection has".to_owned(),
+        format!("t.toml:7: collection.columns.\"a\": type = \"varchar\" must be {types}"),
+        "t.toml:8: collection.columns.\"b\" has type = \"text\", one column, and form = \"table\"; keep one".to_owned(),
+        "t.toml:10: collection.columns.\"c.d\" lies below \"c\", which is one column".to_owned(),
+        "t.toml:11: collection.columns.\"e\" must be a table that sets type, form or on_type_conflict".to_owned(),
+        "t.toml:12: unknown key from of collection.columns.\"f\"; it may set type, form or on_type_conflict".to_owned(),
+        "t.toml:13: collection.columns.\"g\\\\h\": a backslash stands before a dot or a backslash only".to_owned(),
+        "t.toml:14: collection.columns.i.on_type_conflict must be a text".to_owned(),
+    ];
+    assert_eq!(message, format!("wrong configuration, 10 errors:\n  {}", expected.join("\n  ")));
 }
 
 #[test]
@@ -137,7 +215,7 @@ fn a_uri_may_lie_in_a_file_and_a_higher_layer_replaces_either_form() {
 
 #[test]
 fn everything_wrong_is_reported_at_once_with_its_place() {
-    let file = "pipeline = \"\"\n[source]\nurl = \"mongodb://h/\"\n[snapshot]\nparallel = 0\n[mapping]\nobjects = \"flatten\"\narrays = \"lists\"\n";
+    let file = "pipeline = \"\"\n[source]\nurl = \"mongodb://h/\"\n[snapshot]\nparallel = 0\n[mapping]\nobjects = \"flat\"\narrays = \"lists\"\n";
     let environment =
         [("TAILWATER_SORUCE__URI", "x"), ("TAILWATER_LOG__LEVEL", "loud"), ("TAILWATER_LIMITS__MEMORY_LIMIT", "1MiB")];
     let message = parse(file, &environment, &[]).expect_err("wrong");
@@ -147,7 +225,7 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
   t.toml:1: pipeline must be a name of 1 to 63 bytes
   t.toml:3: unknown key source.url; did you mean source.uri?
   t.toml:5: snapshot.parallel must be a whole number from 1 to 64
-  t.toml:7: mapping.objects = \"flatten\" is not available in this version
+  t.toml:7: mapping.objects = \"flat\" must be \"table\" or \"jsonb\" or \"flatten\"
   t.toml:8: mapping.arrays = \"lists\" must be \"table\" or \"jsonb\"
   TAILWATER_LIMITS__MEMORY_LIMIT: limits.memory_limit must be a size such as \"256MiB\" (KiB, MiB, GiB), at least 16MiB
   TAILWATER_LOG__LEVEL: log.level = \"loud\" must be \"error\" or \"warn\" or \"info\" or \"debug\" or \"trace\"
@@ -157,21 +235,11 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
 
 #[test]
 fn what_the_contract_has_and_this_version_has_not_is_refused_by_name() {
-    for (key, value) in [
-        ("source.reader", "oplog"),
-        ("mapping.objects", "flatten"),
-        ("mapping.naming", "snake_case"),
-        ("mapping.on_type_conflict", "null"),
-        ("mapping.on_type_conflict", "quarantine"),
-        ("mapping.foreign_keys", "always"),
-        ("on.history_lost", "resnapshot"),
-    ] {
+    for (key, value) in
+        [("source.reader", "oplog"), ("mapping.foreign_keys", "always"), ("on.history_lost", "resnapshot")]
+    {
         let message = with_uris(&format!("{key} = {value:?}")).expect_err(key);
         assert!(message.contains(&format!("{key} = {value:?} is not available in this version")), "{message}");
-    }
-    for key in ["objects", "arrays", "on_type_conflict"] {
-        let message = with_uris(&format!("[[collection]]\nnamespace = \"a.b\"\n{key} = \"jsonb\"")).expect_err(key);
-        assert!(message.contains(&format!("collection.{key} is not available in this version")), "{message}");
     }
 }
 

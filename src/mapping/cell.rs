@@ -23,6 +23,10 @@ pub mod reason {
     pub const NAME: &str = "invalid_utf8_name";
     /// The row had no room for the value.
     pub const ROW: &str = "row_too_wide";
+    /// A type that its column does not hold and does not widen to.
+    pub const CONFLICT: &str = "type_conflict";
+    /// A value that is no value of the type which the configuration gives its column.
+    pub const CAST: &str = "cast_failed";
 }
 
 /// A value that does not go into a cell of that type.

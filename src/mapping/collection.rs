@@ -4,11 +4,13 @@
 //! [`Collection::take_ddl`], and `true` when the shape changed on the way: rows made before that moment are for the old
 //! shape, so the caller throws them away and converts again. Converting the same thing twice changes nothing more.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::document::Pass;
+use super::document::{Borrowed, Pass};
 use super::names::TableNames;
 use super::options::{CollectionOptions, MappingOptions};
+use super::policy::Policies;
 use super::shape::{ColumnState, Node};
 use crate::model::bson::{Doc, Document, Malformed, Value};
 use crate::model::identifier::Identifier;
@@ -54,10 +56,20 @@ impl Shared {
     /// The schema and the table that a namespace wants.
     #[must_use]
     pub fn target(&self, namespace: &Namespace) -> (String, String) {
-        let own = self.collections.iter().find(|options| options.namespace == *namespace);
-        let schema = own.and_then(|own| own.schema.clone()).unwrap_or_else(|| namespace.database.to_string());
-        let table = own.and_then(|own| own.table.clone()).unwrap_or_else(|| namespace.collection.to_string());
+        let own = self.own(namespace);
+        let made = |name: &str| self.options.naming.apply(name).into_owned();
+        let schema = own.and_then(|own| own.schema.clone()).unwrap_or_else(|| made(&namespace.database));
+        let table = own.and_then(|own| own.table.clone()).unwrap_or_else(|| made(&namespace.collection));
         (schema, table)
+    }
+
+    fn own(&self, namespace: &Namespace) -> Option<&CollectionOptions> {
+        self.collections.iter().find(|options| options.namespace == *namespace)
+    }
+
+    /// The options that hold for the paths of a collection.
+    pub(super) fn policies(&self, namespace: &Namespace) -> Arc<Policies> {
+        Arc::new(Policies::new(&self.options, self.own(namespace)))
     }
 }
 
@@ -68,8 +80,11 @@ pub struct Collection {
     pub(super) namespace: Namespace,
     pub(super) schema: Identifier,
     pub(super) shared: Shared,
+    pub(super) policies: Arc<Policies>,
     /// The tables, the root's first; empty until the first document, which decides the key's type.
     pub(super) tables: Vec<SharedTable>,
+    /// The columns `_extra`, by table.
+    pub(super) extras: HashMap<usize, ColumnState>,
     pub(super) root: Node,
     pub(super) id_column: Option<ColumnState>,
     pub(super) copied: bool,
@@ -86,10 +101,12 @@ impl Collection {
         let root = Node::new(0, super::shape::Kind::Root, Vec::new());
         let mut new = Self {
             id,
+            policies: shared.policies(&namespace),
             namespace,
             schema,
             shared,
             tables: Vec::new(),
+            extras: HashMap::new(),
             root,
             id_column: None,
             copied: false,
@@ -221,8 +238,17 @@ impl Collection {
         let mut changed = self.ensure_root(&id)?;
         let mut key = Key::default();
         key.push(&self.id_cell(&id)?);
-        let mut pass = Pass::new(self.id, &self.namespace, &self.shared, &mut self.tables, &mut self.ddl, out, id, key);
-        pass.rows = self.rows;
+        let borrowed = Borrowed {
+            collection: self.id,
+            namespace: &self.namespace,
+            shared: &self.shared,
+            policies: &self.policies,
+            tables: &mut self.tables,
+            extras: &mut self.extras,
+            ddl: &mut self.ddl,
+            rows: self.rows,
+        };
+        let mut pass = Pass::new(borrowed, out, id, key);
         let result = convert(&mut pass, &mut self.root);
         changed |= pass.changed();
         self.rows = pass.rows;

@@ -7,11 +7,13 @@
 
 use super::collection::{Output, Reject};
 use super::document::{DUPLICATE, Pass, field_name};
+use super::extra::Cells;
 use super::json::{self, Flavour};
 use super::losses;
-use super::shape::{ColumnState, Field, Kind, Node};
+use super::options::NestedForm;
+use super::policy::FieldOptions;
+use super::shape::{ColumnState, Field, Kind, Node, Place};
 use crate::model::bson::{Doc, Document, Value};
-use crate::model::row::Row;
 use crate::model::table::PgType;
 
 const UNKNOWN: Reject = Reject("unknown_diff");
@@ -19,14 +21,14 @@ const UNKNOWN: Reject = Reject("unknown_diff");
 /// The changed cells of one row.
 #[derive(Default)]
 struct Patch {
-    row: Row,
+    cells: Cells,
     diffs: Vec<(usize, Document)>,
 }
 
 impl Patch {
     fn clear(&mut self, column: Option<&ColumnState>) {
         if let Some(column) = column {
-            self.row.set_null(column.index);
+            self.cells.row.set_null(column.index);
         }
     }
 }
@@ -35,22 +37,31 @@ impl<O: Output> Pass<'_, '_, O> {
     /// Applies a diff to the row of the current key and to the rows below it.
     pub(super) fn apply_diff(&mut self, node: &mut Node, diff: Doc<'_>) -> Result<(), Reject> {
         let mut patch = Patch::default();
+        self.apply_sections(node, diff, &mut patch)?;
+        self.put_patch(node.table, patch)
+    }
+
+    fn put_patch(&mut self, table: usize, mut patch: Patch) -> Result<(), Reject> {
+        patch.diffs.append(&mut self.extra_sets(table, &patch.cells)?);
+        let table = self.table(table)?;
+        // Metadata tell of the whole document, so its root row is touched by a change of any of its rows.
+        if table.metadata.any() || patch.cells.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
+            self.out.patch(&table, &self.key, patch.cells.row, patch.diffs);
+        }
+        Ok(())
+    }
+
+    fn apply_sections(&mut self, node: &mut Node, diff: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
         for element in diff.elements() {
             let (section, value) = element?;
             match (section.split_first(), value) {
-                (Some((b'd', [])), Value::Document(names)) => self.unset_all(node, names, &mut patch)?,
-                (Some((b'u' | b'i', [])), Value::Document(values)) => self.set_all(node, values, &mut patch)?,
+                (Some((b'd', [])), Value::Document(names)) => self.unset_all(node, names, patch)?,
+                (Some((b'u' | b'i', [])), Value::Document(values)) => self.set_all(node, values, patch)?,
                 (Some((b's', name)), Value::Document(below)) => {
-                    self.apply_below(node, &field_name(name), below, &mut patch)?;
+                    self.apply_below(node, &field_name(name), below, patch)?;
                 }
                 _ => return Err(UNKNOWN),
             }
-        }
-        let table = self.table(node.table)?;
-        // Metadata tell of the whole document, so its root row is touched by a change of any of its rows.
-        let touched = node.kind == Kind::Root && table.metadata.any();
-        if touched || patch.row.mentioned().next().is_some() || !patch.diffs.is_empty() {
-            self.out.patch(&table, &self.key, patch.row, patch.diffs);
         }
         Ok(())
     }
@@ -58,24 +69,38 @@ impl<O: Output> Pass<'_, '_, O> {
     fn unset_all(&mut self, node: &Node, names: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
         for element in names.elements() {
             let (name, _) = element?;
-            if let Some(field) = node.fields.get(&*field_name(name)) {
-                self.unset(field, patch);
-            }
+            self.unset(node, &field_name(name), patch)?;
         }
         Ok(())
     }
 
-    fn unset(&mut self, field: &Field, patch: &mut Patch) {
+    /// Takes a field's value away, wherever it lies.
+    fn unset(&mut self, node: &Node, name: &str, patch: &mut Patch) -> Result<(), Reject> {
+        let field = node.fields.get(name);
+        if let Some(field) = field {
+            self.unset_field(field, patch);
+        }
+        if field.is_none_or(|field| field.column.is_none()) {
+            patch.diffs.extend(self.extra_unset(node.place(), name)?);
+        }
+        Ok(())
+    }
+
+    fn unset_field(&mut self, field: &Field, patch: &mut Patch) {
         patch.clear(field.column.as_ref());
-        if let Some(child) = &field.child {
-            self.delete_tree(child, None);
+        let Some(child) = &field.child else { return };
+        if child.flat == 0 {
+            return self.delete_tree(child, None);
+        }
+        for field in child.fields.values() {
+            self.unset_field(field, patch);
         }
     }
 
     fn set_all(&mut self, node: &mut Node, values: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
         for element in values.elements() {
             let (name, value) = element?;
-            if node.kind == Kind::Root && name == b"_id" {
+            if node.path.is_empty() && name == b"_id" {
                 continue; // an `_id` never changes but for the type of an equal number
             }
             let name = self.named(&node.path, name, value);
@@ -85,61 +110,56 @@ impl<O: Output> Pass<'_, '_, O> {
     }
 
     fn set(&mut self, node: &mut Node, name: &str, value: Value<'_>, patch: &mut Patch) -> Result<(), Reject> {
-        if let Some(field) = node.fields.get(name) {
-            self.unset(field, patch);
-        }
+        self.unset(node, name, patch)?;
         if value.is_null() {
             return Ok(());
         }
-        self.put_field(node, name, value, &mut patch.row)
+        self.put_field(node, name, value, &mut patch.cells)
     }
 
     /// A diff of the value at `name`.
     fn apply_below(&mut self, node: &mut Node, name: &str, diff: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
         let is_array = diff.get("a")? == Some(Value::Boolean(true));
-        let Node { table, kind, path, fields, .. } = node;
-        let Some(field) = fields.get_mut(name) else { return Ok(()) };
-        let undecided = field.child.is_none() && field.column.as_ref().is_some_and(|column| column.seen.is_empty());
-        if undecided && is_array && self.holds_documents(diff)? && self.has_key_for(*table, Kind::Array)? {
-            self.create_child(*table, *kind, path, name, Kind::Array, field)?;
+        let (place, fields, _) = node.parts();
+        let Some(field) = fields.get_mut(name) else {
+            return self.apply_to_extra(place, name, diff, patch);
+        };
+        if field.is_undecided()
+            && is_array
+            && holds_documents(field.options, diff)?
+            && self.has_key_for(place.table, Kind::Array)?
+        {
+            self.create_child(place, name, Kind::Array, field)?;
         }
         match &mut field.child {
-            Some(child) if child.kind == Kind::Array && is_array => {
+            Some(child) if child.is_array() == is_array => {
                 patch.clear(field.column.as_ref());
-                self.apply_to_array(child, diff)
-            }
-            Some(child) if child.kind == Kind::Object && !is_array => {
-                patch.clear(field.column.as_ref());
-                self.apply_diff(child, diff)
-            }
-            _ => {
-                if let Some(column) = &mut field.column {
-                    self.apply_to_cell(*table, path, Some(name), column, diff, patch)?;
+                match (is_array, child.flat) {
+                    (true, _) => self.apply_to_array(child, diff),
+                    (false, 0) => self.apply_diff(child, diff),
+                    (false, _) => self.apply_sections(child, diff, patch),
                 }
-                Ok(())
             }
+            _ => match &mut field.column {
+                Some(column) => self.apply_to_cell(place, Some(name), column, diff, patch),
+                None => self.apply_to_extra(place, name, diff, patch),
+            },
         }
     }
 
-    /// Whether a diff of an empty array makes it an array of documents.
-    fn holds_documents(&self, diff: Doc<'_>) -> Result<bool, Reject> {
-        if self.shared.options.arrays != super::options::NestedForm::Table {
-            return Ok(false);
-        }
-        for element in diff.elements() {
-            let (section, value) = element?;
-            if section.first() == Some(&b'u') && !value.is_null() {
-                return Ok(matches!(value, Value::Document(_)));
-            }
-        }
-        Ok(false)
+    /// A diff of a field that lies in `_extra`, if the table has that.
+    fn apply_to_extra(&mut self, place: Place<'_>, name: &str, diff: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
+        let Some(below) = self.extra_below(place, name, diff)? else { return Ok(()) };
+        self.report_losses(place, Some(name), diff)?;
+        self.remember(place, Some(name), below.0, Value::Document(diff), &mut patch.cells.row);
+        patch.diffs.push(below);
+        Ok(())
     }
 
     /// A diff of a `jsonb` cell is applied where the cell is: by the executor, to the value of that moment.
     fn apply_to_cell(
         &mut self,
-        table: usize,
-        path: &[String],
+        place: Place<'_>,
         name: Option<&str>,
         column: &mut ColumnState,
         diff: Doc<'_>,
@@ -150,17 +170,23 @@ impl<O: Output> Pass<'_, '_, O> {
         }
         if column.seen.is_empty() {
             // An empty array that gets elements is an array from now on.
-            self.adapt(table, path, name, column, &Value::Array(diff))?;
+            self.widen(place, name, column, &Value::Array(diff))?;
         }
+        self.report_losses(place, name, diff)?;
+        self.remember(place, name, column.index, Value::Document(diff), &mut patch.cells.row);
+        patch.diffs.push((column.index, diff.to_owned()));
+        Ok(())
+    }
+
+    /// What the values of a diff lose in `jsonb`.
+    fn report_losses(&mut self, place: Place<'_>, name: Option<&str>, diff: Doc<'_>) -> Result<(), Reject> {
         let losses = json::write_value(Value::Document(diff), Flavour::Relaxed, &mut Vec::new())?;
         if losses.twice {
             return Err(DUPLICATE);
         }
         if losses.any() {
-            self.report_all(path, name, losses::in_diff(diff)?);
+            self.report_all(place.path, name, losses::in_diff(diff)?);
         }
-        self.remember(table, path, name, column.index, Value::Document(diff), &mut patch.row);
-        patch.diffs.push((column.index, diff.to_owned()));
         Ok(())
     }
 
@@ -208,13 +234,25 @@ impl<O: Output> Pass<'_, '_, O> {
     /// An element that is itself an array lies in `_value`.
     fn diff_value(&mut self, node: &mut Node, diff: Doc<'_>) -> Result<(), Reject> {
         let mut patch = Patch::default();
-        let Node { table, path, value, .. } = node;
+        let (place, _, value) = node.parts();
         let Some(column) = value else { return Ok(()) };
-        self.apply_to_cell(*table, path, None, column, diff, &mut patch)?;
-        let table = self.table(*table)?;
-        self.out.patch(&table, &self.key, patch.row, patch.diffs);
-        Ok(())
+        self.apply_to_cell(place, None, column, diff, &mut patch)?;
+        self.put_patch(place.table, patch)
     }
+}
+
+/// Whether a diff of an empty array makes it an array of documents.
+fn holds_documents(options: FieldOptions, diff: Doc<'_>) -> Result<bool, Reject> {
+    if options.is_column() || options.arrays != NestedForm::Table {
+        return Ok(false);
+    }
+    for element in diff.elements() {
+        let (section, value) = element?;
+        if section.first() == Some(&b'u') && !value.is_null() {
+            return Ok(matches!(value, Value::Document(_)));
+        }
+    }
+    Ok(false)
 }
 
 fn index(digits: &[u8]) -> Result<i32, Reject> {

@@ -4,11 +4,16 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::cell::{self, CellError};
+use super::cast;
+use super::cell::{self, CellError, reason};
 use super::collection::{Output, Reject, Shared};
+use super::extra::Cells;
+use super::grow::holds;
 use super::json::{self, Flavour};
 use super::losses::{self, Loss};
-use super::shape::{ColumnState, Field, Kind, Node, Route};
+use super::options::OnTypeConflict;
+use super::policy::{FieldOptions, Policies};
+use super::shape::{ColumnState, Field, Kind, Node, Place, Route, field_mut};
 use crate::model::bson::{Doc, Value};
 use crate::model::limits::MAX_NESTING;
 use crate::model::namespace::{CollectionId, Namespace};
@@ -24,7 +29,10 @@ pub struct Pass<'s, 'd, O: Output> {
     pub(super) collection: CollectionId,
     pub(super) namespace: &'s Namespace,
     pub(super) shared: &'s Shared,
+    pub(super) policies: &'s Policies,
     pub(super) tables: &'s mut Vec<SharedTable>,
+    /// The columns `_extra`, by table.
+    pub(super) extras: &'s mut HashMap<usize, ColumnState>,
     pub(super) ddl: &'s mut Vec<Ddl>,
     pub(super) out: &'s mut O,
     id: Value<'d>,
@@ -32,39 +40,30 @@ pub struct Pass<'s, 'd, O: Output> {
     pub(super) key: Key,
     pub(super) changed: bool,
     /// Row buffers to use again, one per level of nesting.
-    spare: Vec<Row>,
+    spare: Vec<Cells>,
     /// How many rows this mapping has put.
     pub(super) rows: u64,
     /// Documents around the one that is being read; after an error the conversion is over and it counts no more.
     depth: usize,
 }
 
+/// What a conversion borrows from its collection.
+pub(super) struct Borrowed<'s> {
+    pub collection: CollectionId,
+    pub namespace: &'s Namespace,
+    pub shared: &'s Shared,
+    pub policies: &'s Policies,
+    pub tables: &'s mut Vec<SharedTable>,
+    pub extras: &'s mut HashMap<usize, ColumnState>,
+    pub ddl: &'s mut Vec<Ddl>,
+    pub rows: u64,
+}
+
 impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
-    #[allow(clippy::too_many_arguments, reason = "the borrows of one collection, taken apart")]
-    pub(super) fn new(
-        collection: CollectionId,
-        namespace: &'s Namespace,
-        shared: &'s Shared,
-        tables: &'s mut Vec<SharedTable>,
-        ddl: &'s mut Vec<Ddl>,
-        out: &'s mut O,
-        id: Value<'d>,
-        key: Key,
-    ) -> Self {
-        Self {
-            collection,
-            namespace,
-            shared,
-            tables,
-            ddl,
-            out,
-            id,
-            key,
-            changed: false,
-            spare: Vec::new(),
-            rows: 0,
-            depth: 0,
-        }
+    pub(super) fn new(borrowed: Borrowed<'s>, out: &'s mut O, id: Value<'d>, key: Key) -> Self {
+        let Borrowed { collection, namespace, shared, policies, tables, extras, ddl, rows } = borrowed;
+        let (changed, spare, depth) = (false, Vec::new(), 0);
+        Self { collection, namespace, shared, policies, tables, extras, ddl, out, id, key, changed, spare, rows, depth }
     }
 
     /// True when the shape changed.
@@ -83,38 +82,54 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     /// The row of `document` in the node's table, and the rows below it.
     ///
     /// # Errors
-    /// When a name comes twice (MongoDB takes such documents): one of the values would be lost.
+    /// As [`Pass::put_fields`].
     pub(super) fn put_row(&mut self, node: &mut Node, document: Doc<'_>) -> Result<(), Reject> {
+        let mut cells = self.spare.pop().unwrap_or_default();
+        cells.clear();
+        self.put_fields(node, document, &mut cells)?;
+        self.close_row(node.table, &mut cells);
+        let table = self.table(node.table)?;
+        self.out.put(&table, &self.key, &cells.row);
+        self.spare.push(cells);
+        Ok(())
+    }
+
+    /// The fields of `document` into the cells of a row, and the rows below it.
+    ///
+    /// # Errors
+    /// When a name comes twice (MongoDB takes such documents): one of the values would be lost.
+    fn put_fields(&mut self, node: &mut Node, document: Doc<'_>, cells: &mut Cells) -> Result<(), Reject> {
         if self.depth >= MAX_NESTING {
             return Err(json::TOO_DEEP.into());
         }
         self.depth += 1;
-        let mut row = self.spare.pop().unwrap_or_default();
-        row.clear();
         self.rows += 1;
         let number = self.rows;
+        let full = self.is_full(node.table);
         for element in document.elements() {
             let (name, value) = element?;
-            if node.kind == Kind::Root && name == b"_id" {
+            if node.path.is_empty() && name == b"_id" {
                 continue;
             }
             let name = self.named(&node.path, name, value);
             if value.is_null() {
                 // Missing and null are one, but null after a value would be the value.
-                if node.fields.get(&*name).is_some_and(|field| field.last_row == number) {
+                let there = node.fields.get(&*name).is_some_and(|field| field.last_row == number);
+                if there || cells.extra.has(node.place(), &name) {
                     return Err(DUPLICATE);
                 }
                 continue;
             }
-            let field = field_mut(&mut node.fields, &name);
+            if full && !node.fields.contains_key(&*name) {
+                self.overflow(node.place(), &name, value, cells)?;
+                continue;
+            }
+            let field = field_mut(&mut node.fields, self.policies, &node.path, &name);
             if std::mem::replace(&mut field.last_row, number) == number {
                 return Err(DUPLICATE);
             }
-            self.put_field(node, &name, value, &mut row)?;
+            self.put_field(node, &name, value, cells)?;
         }
-        let table = self.table(node.table)?;
-        self.out.put(&table, &self.key, &row);
-        self.spare.push(row);
         self.depth -= 1;
         Ok(())
     }
@@ -125,18 +140,23 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         node: &mut Node,
         name: &str,
         value: Value<'_>,
-        row: &mut Row,
+        cells: &mut Cells,
     ) -> Result<(), Reject> {
-        let Node { table, kind, path, fields, .. } = node;
-        let field = field_mut(fields, name);
-        match field.route(&value, &self.shared.options)? {
-            Route::Child => self.put_children(field, value),
-            Route::NewChild(child_kind) if self.has_key_for(*table, child_kind)? => {
-                self.create_child(*table, *kind, path, name, child_kind, field)?;
-                self.put_children(field, value)
-            }
-            Route::Column | Route::NewChild(_) => self.store(*table, path, name, &mut field.column, value, row),
+        let (place, fields, _) = node.parts();
+        let field = field_mut(fields, self.policies, place.path, name);
+        if field.is_new() && !self.has_room(place.table)? {
+            return self.overflow(place, name, value, cells);
         }
+        match field.route(&value)? {
+            Route::Column => return self.store(place, name, field, value, cells),
+            Route::Child => {}
+            Route::NewChild(kind) if !self.has_key_for(place.table, kind)? => {
+                return self.store(place, name, field, value, cells);
+            }
+            Route::NewChild(kind) => self.create_child(place, name, kind, field)?,
+            Route::Flatten => field.child = Some(Box::new(Node::flattened(place, name))),
+        }
+        self.put_children(field, value, cells)
     }
 
     /// Whether a child of that kind can have a primary key: each array around adds a column to it.
@@ -144,11 +164,15 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         Ok(kind != Kind::Array || self.table(parent)?.key < Table::MAX_KEY)
     }
 
-    /// The rows of a value that has a child table.
-    pub(super) fn put_children(&mut self, field: &mut Field, value: Value<'_>) -> Result<(), Reject> {
+    /// The rows, or the flattened fields, of a value that has a child.
+    fn put_children(&mut self, field: &mut Field, value: Value<'_>, cells: &mut Cells) -> Result<(), Reject> {
         let Some(child) = field.child.as_deref_mut() else { return Ok(()) };
         if let Value::Document(document) = value {
-            return self.put_row(child, document);
+            return if child.flat > 0 {
+                self.put_fields(child, document, cells)
+            } else {
+                self.put_row(child, document)
+            };
         }
         let Value::Array(array) = value else { return Ok(()) };
         for (index, element) in array.elements().enumerate() {
@@ -177,58 +201,123 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
 
     /// An element that is not a document: column `_value`.
     fn put_value(&mut self, node: &mut Node, value: Value<'_>) -> Result<(), Reject> {
-        let mut row = Row::default();
-        let Node { table, path, value: column, .. } = node;
+        let mut cells = Cells::default();
+        let (place, _, column) = node.parts();
         if column.is_none() {
-            *column = Some(self.create_column(*table, path, None, PgType::Jsonb, &value)?);
+            *column = Some(self.create_column(place, None, PgType::Jsonb, Some(&value))?);
         }
-        self.store_into(*table, path, None, column, value, &mut row)?;
-        let table = self.table(*table)?;
-        self.out.put(&table, &self.key, &row);
+        if let Some(column) = column {
+            self.widen(place, None, column, &value)?;
+            self.write_cell(place, None, column, value, &mut cells)?;
+        }
+        let table = self.table(place.table)?;
+        self.out.put(&table, &self.key, &cells.row);
         Ok(())
     }
 
     /// A value into its column, which is made or widened first where that is needed.
-    pub(super) fn store(
+    fn store(
         &mut self,
-        table: usize,
-        path: &[String],
+        place: Place<'_>,
         name: &str,
-        column: &mut Option<ColumnState>,
+        field: &mut Field,
         value: Value<'_>,
-        row: &mut Row,
+        cells: &mut Cells,
     ) -> Result<(), Reject> {
-        if column.is_none() {
-            *column = Some(self.create_column(table, path, Some(name), super::types::natural(&value), &value)?);
+        if field.column.is_none() {
+            if !self.has_room(place.table)? {
+                return self.overflow(place, name, value, cells);
+            }
+            let first = field.options.column_type(&value);
+            // Whether a column of fixed type takes the value is seen below.
+            let seen = field.options.fixed.is_none().then_some(&value);
+            field.column = Some(self.create_column(place, Some(name), first, seen)?);
         }
-        self.store_into(table, path, Some(name), column, value, row)
+        let Some(column) = &mut field.column else { return Ok(()) };
+        if field.options.fixed == Some(column.ty) {
+            return self.store_cast(place, name, column, field.options, value, cells);
+        }
+        if field.options.on_conflict == OnTypeConflict::Widen || holds(column, &value) {
+            self.widen(place, Some(name), column, &value)?;
+            return self.write_cell(place, Some(name), column, value, cells);
+        }
+        // A number that stays the same number in the column is no conflict.
+        let done = cells.row.write(column.index, |bytes| cast::number(value, column.ty, bytes).map(|_| ()));
+        if done.is_err() {
+            return self.conflict(place, name, field.options, reason::CONFLICT, value);
+        }
+        self.remember(place, Some(name), column.index, value, &mut cells.row);
+        Ok(())
     }
 
-    fn store_into(
+    /// A value into a column whose type the configuration fixes.
+    fn store_cast(
         &mut self,
-        table: usize,
-        path: &[String],
-        name: Option<&str>,
-        column: &mut Option<ColumnState>,
+        place: Place<'_>,
+        name: &str,
+        column: &mut ColumnState,
+        options: FieldOptions,
         value: Value<'_>,
-        row: &mut Row,
+        cells: &mut Cells,
     ) -> Result<(), Reject> {
-        let Some(column) = column else { return Ok(()) };
-        self.adapt(table, path, name, column, &value)?;
         let mut loss = None;
-        row.write(column.index, |bytes| cell::write(value, column.ty, bytes).map(|reason| loss = reason)).map_err(
-            |error| match error {
-                CellError::WrongType => Reject("defect_column_too_narrow"),
-                CellError::Twice => DUPLICATE,
-                CellError::Malformed(_) => Reject("malformed_bson"),
-            },
-        )?;
+        let write = |bytes: &mut Vec<u8>| cast::write(value, column.ty, column.subtype, bytes).map(|why| loss = why);
+        match cells.row.write(column.index, write) {
+            Ok(()) => self.note(place, Some(name), column, &value)?,
+            Err(CellError::WrongType) => return self.conflict(place, name, options, reason::CAST, value),
+            Err(other) => return Err(rejected(other)),
+        }
+        self.written(place, Some(name), column, loss, value, cells)
+    }
+
+    /// A value that is not stored: it stays NULL, or its document goes to quarantine. A column of fixed type does not
+    /// widen, so there the default is the first.
+    fn conflict(
+        &mut self,
+        place: Place<'_>,
+        name: &str,
+        options: FieldOptions,
+        reason: &'static str,
+        value: Value<'_>,
+    ) -> Result<(), Reject> {
+        match options.on_conflict {
+            OnTypeConflict::Quarantine => return Err(Reject(reason)),
+            OnTypeConflict::Null | OnTypeConflict::Widen => self.report(place.path, Some(name), reason, value),
+        }
+        Ok(())
+    }
+
+    /// A value into the cell of a column that holds it.
+    fn write_cell(
+        &mut self,
+        place: Place<'_>,
+        name: Option<&str>,
+        column: &ColumnState,
+        value: Value<'_>,
+        cells: &mut Cells,
+    ) -> Result<(), Reject> {
+        let mut loss = None;
+        let write = |bytes: &mut Vec<u8>| cell::write(value, column.ty, bytes).map(|reason| loss = reason);
+        cells.row.write(column.index, write).map_err(rejected)?;
+        self.written(place, name, column, loss, value, cells)
+    }
+
+    /// Records what was lost of a value on the way into its cell, and keeps what may have to be recorded yet.
+    fn written(
+        &mut self,
+        place: Place<'_>,
+        name: Option<&str>,
+        column: &ColumnState,
+        loss: Option<&'static str>,
+        value: Value<'_>,
+        cells: &mut Cells,
+    ) -> Result<(), Reject> {
         match loss {
-            Some(_) if column.ty == PgType::Jsonb => self.report_all(path, name, losses::in_value(value)?),
-            Some(reason) => self.report(path, name, reason, value),
+            Some(_) if column.ty == PgType::Jsonb => self.report_all(place.path, name, losses::in_value(value)?),
+            Some(reason) => self.report(place.path, name, reason, value),
             None => {}
         }
-        self.remember(table, path, name, column.index, value, row);
+        self.remember(place, name, column.index, value, &mut cells.row);
         Ok(())
     }
 
@@ -236,7 +325,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     pub(super) fn named<'n>(&mut self, path: &[String], bytes: &'n [u8], value: Value<'_>) -> Cow<'n, str> {
         let name = field_name(bytes);
         if matches!(name, Cow::Owned(_)) && !value.is_null() {
-            self.report(path, Some(&name), cell::reason::NAME, Value::Binary { subtype: 0, bytes });
+            self.report(path, Some(&name), reason::NAME, Value::Binary { subtype: 0, bytes });
         }
         name
     }
@@ -253,15 +342,14 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     /// Keeps what a cell of a wide table was made from: whether its row has room for it, only PostgreSQL knows.
     pub(super) fn remember(
         &self,
-        table: usize,
-        path: &[String],
+        place: Place<'_>,
         name: Option<&str>,
         column: usize,
         value: Value<'_>,
         row: &mut Row,
     ) {
-        if self.tables.get(table).is_some_and(|table| table.is_wide()) {
-            let anomaly = self.anomaly(path, name, cell::reason::ROW, value);
+        if self.tables.get(place.table).is_some_and(|table| table.is_wide()) {
+            let anomaly = self.anomaly(place.path, name, reason::ROW, value);
             row.remember(Original { column, anomaly, position: None });
         }
     }
@@ -312,15 +400,15 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     }
 }
 
+fn rejected(error: CellError) -> Reject {
+    match error {
+        CellError::WrongType => Reject("defect_column_too_narrow"),
+        CellError::Twice => DUPLICATE,
+        CellError::Malformed(error) => error.into(),
+    }
+}
+
 /// A field name as text; bytes that are not UTF-8 become U+FFFD, as names must stay names.
 pub(super) fn field_name(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
-}
-
-/// The field of that name, made where it is missing.
-fn field_mut<'f>(fields: &'f mut HashMap<String, Field>, name: &str) -> &'f mut Field {
-    if !fields.contains_key(name) {
-        fields.insert(name.to_owned(), Field::default());
-    }
-    fields.get_mut(name).expect("inserted above")
 }

@@ -338,14 +338,18 @@ fn uuid_text(bytes: &[u8; 16]) -> String {
 /// Milliseconds since 1970 as ISO 8601; `None` outside the years 1970 to 9999, where relaxed Extended JSON has no text.
 fn iso_date(millis: i64) -> Option<String> {
     const LAST: i64 = 253_402_300_799_999;
-    if !(0..=LAST).contains(&millis) {
-        return None;
-    }
+    (0..=LAST).contains(&millis).then(|| date_text(millis))
+}
+
+/// Milliseconds since 1970 as ISO 8601; years of more than four digits, and those before the year 0, with their sign.
+#[must_use]
+pub fn date_text(millis: i64) -> String {
     let (days, in_day) = (millis.div_euclid(86_400_000), millis.rem_euclid(86_400_000));
     let (year, month, day) = civil_date(days);
+    let year = if (0..=9999).contains(&year) { format!("{year:04}") } else { format!("{year:+07}") };
     let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
     let fraction = in_day % 1000;
-    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z"))
+    format!("{year}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
 }
 
 /// Days since 1970 as year, month, day: the proleptic Gregorian calendar counted in 400-year eras from 1 March.

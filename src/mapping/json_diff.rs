@@ -2,6 +2,9 @@
 //!
 //! In: the stored text and diffs in order. Out: the new text. The rules are those of `mapping/delta.rs`; a diff that does
 //! not fit the value (it may be of a later state) leaves it alone.
+//!
+//! Two sections are ours, for the overflow column (see `extra.rs`): `j` sets fields to values given as JSON text, and
+//! `S<name>` goes below a document, which it makes where it is missing.
 
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
@@ -55,6 +58,20 @@ fn apply_to_object(fields: &mut Map<String, Json>, diff: Doc<'_>) -> Result<(), 
                     let (field, value) = element?;
                     fields.insert(name(field), convert(value)?);
                 }
+            }
+            (Some((b'j', [])), Value::Document(values)) => {
+                for element in values.elements() {
+                    let (field, value) = element?;
+                    let Value::String(text) = value else { continue };
+                    fields.insert(name(field), parse(&String::from_utf8_lossy(text))?);
+                }
+            }
+            (Some((b'S', field)), Value::Document(below)) => {
+                let value = fields.entry(name(field)).or_insert(Json::Null);
+                if !value.is_object() {
+                    *value = Json::Object(Map::new());
+                }
+                apply_one(value, below)?;
             }
             (Some((b's', field)), Value::Document(below)) => {
                 if let Some(value) = fields.get_mut(&name(field)) {
@@ -132,6 +149,14 @@ mod tests {
     fn objects_lose_gain_and_change_fields() {
         let diff = doc! {"d": {"x": false}, "u": {"y": "q"}, "i": {"z": Bson::Null}, "sw": {"u": {"n": 1.5}}};
         assert_eq!(applied(r#"{"w":{"n":0},"x":1,"y":2}"#, &diff), r#"{"w":{"n":1.5},"y":"q","z":null}"#);
+    }
+
+    #[test]
+    fn our_own_sections_set_json_and_make_the_way() {
+        let diff = doc! {"Sa": {"Sb": {"j": {"c": "[1,9223372036854775807]"}}}, "j": {"d": "null"}};
+        assert_eq!(applied("{}", &diff), r#"{"a":{"b":{"c":[1,9223372036854775807]}},"d":null}"#);
+        assert_eq!(applied(r#"{"a":5}"#, &diff), r#"{"a":{"b":{"c":[1,9223372036854775807]}},"d":null}"#);
+        assert_eq!(applied(r#"{"a":{"x":1}}"#, &doc! {"Sa": {"j": {"y": "2"}}}), r#"{"a":{"x":1,"y":2}}"#);
     }
 
     #[test]

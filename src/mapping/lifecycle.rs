@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::collection::{Collection, schema_identifier};
-use super::grow::full_path;
+use super::grow::{child_name, full_path};
 use super::names::identifier;
 use super::shape::{Field, Node};
 use crate::model::identifier::Identifier;
@@ -22,6 +22,7 @@ impl Collection {
         self.ddl.push(Ddl::Forget(self.id));
         self.ddl.push(Ddl::Gone(self.id));
         self.root.fields.clear();
+        self.extras.clear();
         self.id_column = None;
     }
 
@@ -34,6 +35,8 @@ impl Collection {
         }
         let namespace = std::mem::replace(&mut self.namespace, to);
         self.schema = schema;
+        self.policies = self.shared.policies(&self.namespace);
+        self.root.follow(&self.policies);
         let renamed = self.renamed_tables();
         if renamed == self.tables && namespace == self.namespace {
             return;
@@ -63,7 +66,11 @@ impl Collection {
 
     fn rename_children(&self, node: &Node, root: &str, key: (&str, &str), renamed: &mut Vec<SharedTable>) {
         for child in node.children() {
-            let wanted = format!("{root}_{}", child.path.join("_"));
+            if child.flat > 0 {
+                self.rename_children(child, root, key, renamed);
+                continue;
+            }
+            let wanted = child_name(&self.shared, root, &child.path);
             let hashed = full_path(&self.namespace, child.path.iter().map(String::as_str));
             let name = self.shared.names.claim(&self.schema, &wanted, &hashed);
             place(renamed, child.table, |table| {
@@ -104,7 +111,11 @@ impl Collection {
 
     fn node_rows(&self, node: &Node, rows: &mut Vec<PathRow>) {
         let Some(table) = self.tables.get(node.table) else { return };
-        rows.push(self.table_path_row(&node.path, node.kind.form(), table));
+        if node.flat == 0 {
+            rows.push(self.table_path_row(&node.path, node.kind.form(), table));
+            let extra = self.extras.get(&node.table);
+            rows.extend(extra.map(|extra| self.column_row(table, node.path.clone(), extra)));
+        }
         rows.extend(node.value.as_ref().map(|value| self.column_row(table, node.path.clone(), value)));
         for (name, Field { column, child, .. }) in &node.fields {
             let path = || node.path.iter().chain([name]).cloned().collect();
@@ -185,5 +196,7 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
 }
 
 fn same_place(a: &PathRow, b: &PathRow) -> bool {
-    (&a.path, a.form, &a.schema, &a.table) == (&b.path, b.form, &b.schema, &b.table)
+    // An array's own path may have two columns, `_value` and `_extra`.
+    let column = |row: &PathRow| row.column.as_ref().map(|(name, _)| name.clone());
+    (&a.path, a.form, &a.schema, &a.table, column(a)) == (&b.path, b.form, &b.schema, &b.table, column(b))
 }

@@ -2,10 +2,12 @@
 //!
 //! [`collection::Collection`] is the entrance: it keeps one collection's [`shape`] and converts changes of it.
 
+pub mod cast;
 pub mod cell;
 pub mod collection;
 mod delta;
 mod document;
+mod extra;
 mod grow;
 pub mod json;
 pub mod json_diff;
@@ -14,7 +16,11 @@ pub mod losses;
 pub mod names;
 pub mod numeric;
 pub mod options;
-mod restore;
+pub mod policy;
+pub mod restore;
 mod root;
 pub mod shape;
 pub mod types;
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,12 @@
 //! From the names that MongoDB allows to the names that PostgreSQL can have, without two of them meeting.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
+use super::options::Naming;
 use crate::model::identifier::{Identifier, MAX_IDENTIFIER_BYTES};
 
 /// Columns that every PostgreSQL table has already (PostgreSQL manual, 5.6).
@@ -45,6 +47,37 @@ fn hash(full_path: &str, salt: u32) -> String {
         hasher.update(salt.to_be_bytes());
     }
     super::json::hex(hasher.finalize().get(..4).unwrap_or_default())
+}
+
+impl Naming {
+    /// The name that PostgreSQL gets for one of MongoDB's, before limits and collisions.
+    #[must_use]
+    pub fn apply(self, name: &str) -> Cow<'_, str> {
+        match self {
+            Naming::Preserve => Cow::Borrowed(name),
+            Naming::SnakeCase => Cow::Owned(snake_case(name)),
+        }
+    }
+}
+
+/// Words that begin with an upper-case letter are parted by `_` and written small: `rollNo` is `roll_no`, `HTTPServer` is
+/// `http_server`. All other characters stay.
+fn snake_case(name: &str) -> String {
+    let letters: Vec<char> = name.chars().collect();
+    let mut snake = String::with_capacity(name.len() + 4);
+    for (i, letter) in letters.iter().enumerate() {
+        let before = i.checked_sub(1).and_then(|before| letters.get(before));
+        let begins_word = letter.is_uppercase()
+            && before.is_some_and(|before| {
+                let small_follows = letters.get(i + 1).is_some_and(|next| next.is_lowercase());
+                before.is_lowercase() || before.is_numeric() || before.is_uppercase() && small_follows
+            });
+        if begins_word {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
 }
 
 /// The table names in use, by schema; shared by every collection that goes into the same target.
@@ -107,6 +140,28 @@ mod tests {
         assert_ne!(name, identifier(&long, "shop.b", |_| false));
         assert_eq!(identifier("", "p", |_| false).as_str().len(), 9);
         assert!(identifier("xmin", "p", |name| name == "xmin").as_str().starts_with("xmin_"));
+    }
+
+    #[test]
+    fn snake_case_parts_words() {
+        for (name, snake) in [
+            ("rollNo", "roll_no"),
+            ("roll_no", "roll_no"),
+            ("HTTPServer", "http_server"),
+            ("userID", "user_id"),
+            ("IDs", "i_ds"),
+            ("address2Line", "address2_line"),
+            ("Name", "name"),
+            ("_id", "_id"),
+            ("_Id", "_id"),
+            ("A-B c.dE", "a-b c.d_e"),
+            ("straßeÜber", "straße_über"),
+            ("", ""),
+        ] {
+            assert_eq!(Naming::SnakeCase.apply(name), snake);
+            assert_eq!(Naming::SnakeCase.apply(snake), snake, "what is snake case already stays");
+            assert_eq!(Naming::Preserve.apply(name), name);
+        }
     }
 
     #[test]

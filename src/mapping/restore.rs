@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::collection::{Collection, Shared};
-use super::shape::{ColumnState, Kind, Node};
+use super::options::NestedForm;
+use super::policy::Policies;
+use super::shape::{ColumnState, Field, Kind, Node, field_mut};
 use super::types::TypeSet;
 use crate::model::identifier::Identifier;
 use crate::model::table::{Column, Metadata, PgType, SharedTable, Table, TableId};
@@ -61,7 +63,8 @@ impl Collection {
             Form::Column => return None,
         };
         let (name, above) = path.path.split_last()?;
-        let field = self.root.find(above)?.fields.entry(name.clone()).or_default();
+        let parent = self.root.reach(above, &self.policies)?;
+        let field = field_mut(&mut parent.fields, &self.policies, above, name);
         field.child = Some(Box::new(Node::new(table, kind, path.path.clone())));
         Some(())
     }
@@ -75,23 +78,107 @@ impl Collection {
         }
         let index = push_column(self.tables.get_mut(table)?, name, ty);
         let state = ColumnState { index, ty, seen, subtype: path.subtype };
-        // A column of the path's own table is its `_value`; any other lies in the table of the parent.
-        if let Some(own) = self.root.find(&path.path).filter(|own| own.table == table && !path.path.is_empty()) {
-            own.value = Some(state);
+        // A column of the path's own table is its `_value` or `_extra`; any other lies in the table of the parent.
+        if let Some(own) = self.root.find(&path.path).filter(|own| own.table == table && own.flat == 0) {
+            if self.tables.get(table)?.is_extra(index) {
+                self.extras.insert(table, state);
+            } else {
+                own.value = Some(state);
+            }
             return Some(());
         }
         let (field, above) = path.path.split_last()?;
-        let parent = self.root.find(above).filter(|parent| parent.table == table)?;
-        parent.fields.entry(field.clone()).or_default().column = Some(state);
+        let parent = self.root.reach(above, &self.policies).filter(|parent| parent.table == table)?;
+        field_mut(&mut parent.fields, &self.policies, above, field).column = Some(state);
         Some(())
     }
 }
 
+/// Where the configuration and the catalog say different things.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Disagreements {
+    /// Types that cannot be given to columns which are there: what to tell, one sentence each.
+    pub refused: Vec<String>,
+    /// Paths that keep the form which they have.
+    pub kept: Vec<String>,
+}
+
+impl Collection {
+    /// Where the configuration wants another form or type than the catalog has.
+    #[must_use]
+    pub fn disagreements(&self) -> Disagreements {
+        let mut found = Disagreements::default();
+        self.compare(&self.root, &mut found);
+        found.refused.sort();
+        found.kept.sort();
+        found
+    }
+
+    fn compare(&self, node: &Node, found: &mut Disagreements) {
+        for (name, field) in &node.fields {
+            let path = || node.place().names(Some(name)).collect::<Vec<_>>().join(".");
+            let table = |index: usize| self.tables.get(index).map(|table| table.qualified()).unwrap_or_default();
+            let other_type =
+                field.column.as_ref().filter(|column| field.options.fixed.is_some_and(|ty| ty != column.ty));
+            if let (Some(column), Some(wanted)) = (other_type, field.options.fixed) {
+                let columns = self.tables.get(node.table).map(|table| table.columns.as_slice()).unwrap_or_default();
+                let place = columns.get(column.index).map(|column| column.name.to_string()).unwrap_or_default();
+                let (path, table) = (path(), table(node.table));
+                found.refused.push(format!(
+                    "type = \"{wanted}\" is set for {path} of {}, and its column {place} of {table} is {}",
+                    self.namespace, column.ty
+                ));
+            }
+            if let (Some(child), Some(wanted)) = (&field.child, field.options.fixed) {
+                let (path, table) = (path(), table(child.table));
+                found.refused.push(format!(
+                    "type = \"{wanted}\" is set for {path} of {}, and its values lie in {table}",
+                    self.namespace
+                ));
+            } else if field.keeps_its_form() {
+                found.kept.push(path());
+            }
+            if let Some(child) = &field.child {
+                self.compare(child, found);
+            }
+        }
+    }
+}
+
+impl Field {
+    /// True when the configuration wants another form than the one that was decided.
+    fn keeps_its_form(&self) -> bool {
+        let Self { options, column, child, .. } = self;
+        let wanted = |wanted: NestedForm, is: NestedForm| options.jsonb || wanted != is;
+        match (child, column) {
+            (Some(child), _) if child.is_array() => wanted(options.arrays, NestedForm::Table),
+            (Some(child), _) if child.flat > 0 => wanted(options.objects, NestedForm::Flatten),
+            (Some(_), _) => wanted(options.objects, NestedForm::Table),
+            (None, Some(column)) if options.jsonb => column.ty != PgType::Jsonb,
+            // Documents and nothing else in a column: a form that only the configuration makes.
+            (None, Some(column)) => {
+                let documents = column.seen == TypeSet::from_names(["object"]);
+                documents && options.fixed.is_none() && options.objects != NestedForm::Jsonb
+            }
+            (None, None) => false,
+        }
+    }
+}
+
 impl Node {
-    /// The node whose table holds what lies at `path`.
+    /// The node at `path`.
     fn find(&mut self, path: &[String]) -> Option<&mut Node> {
         let Some((name, below)) = path.split_first() else { return Some(self) };
         self.fields.get_mut(name)?.child.as_deref_mut()?.find(below)
+    }
+
+    /// The node whose table holds what lies below `path`. A document that has no table of its own was flattened: the
+    /// catalog has rows of its fields only.
+    fn reach(&mut self, path: &[String], policies: &Policies) -> Option<&mut Node> {
+        let Some((name, below)) = path.split_first() else { return Some(self) };
+        let (place, fields, _) = self.parts();
+        let field = field_mut(fields, policies, place.path, name);
+        field.child.get_or_insert_with(|| Box::new(Node::flattened(place, name))).reach(below, policies)
     }
 }
 

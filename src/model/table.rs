@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::identifier::Identifier;
 
+/// The overflow column of a table that is full (mapping contract, section 4). No field's column has its name.
+pub const EXTRA_COLUMN: &str = "_extra";
+
 /// The column types of the mapping contract, section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PgType {
@@ -33,7 +36,7 @@ pub enum PgType {
 
 impl PgType {
     /// Every type, for look-ups by name.
-    const ALL: [PgType; 10] = [
+    pub const ALL: [PgType; 10] = [
         PgType::Boolean,
         PgType::Integer,
         PgType::BigInt,
@@ -190,6 +193,12 @@ impl Table {
     #[must_use]
     pub fn key_columns(&self) -> &[Column] {
         self.columns.get(..self.key).unwrap_or_default()
+    }
+
+    /// True for `_extra`, in which NULL is an object without fields.
+    #[must_use]
+    pub fn is_extra(&self, column: usize) -> bool {
+        column >= self.key && self.columns.get(column).is_some_and(|column| column.name.as_str() == EXTRA_COLUMN)
     }
 
     /// True when a column has that name.

@@ -141,6 +141,7 @@ impl Session<'_> {
             let damaged = |error| Error::new(Kind::Defect, Stage::Mapping, "reading the catalog").caused_by(error);
             collections.known.insert(row.id, restored.map_err(damaged)?);
         }
+        agree(collections.known.values())?;
         let roots: Vec<SharedTable> =
             collections.known.values().filter_map(|known| known.tables().first().cloned()).collect();
         self.target.add_metadata(self.leader.fence(), &roots).await?;
@@ -179,6 +180,34 @@ impl Session<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// Compares the configuration with what is there: forms stay, which is told; types that cannot be had are refused.
+fn agree<'c>(known: impl Iterator<Item = &'c Collection>) -> Result<()> {
+    /// Paths that one log record names.
+    const NAMED: usize = 10;
+    let mut refused = Vec::new();
+    for collection in known {
+        let mut found = collection.disagreements();
+        refused.append(&mut found.refused);
+        if !found.kept.is_empty() {
+            let more = found.kept.len().saturating_sub(NAMED);
+            let paths = found.kept.iter().take(NAMED).cloned().collect::<Vec<_>>().join(", ");
+            tracing::warn!(
+                namespace = %collection.namespace(),
+                paths,
+                more,
+                "the configuration wants another form for these paths, but they keep the form they have"
+            );
+        }
+    }
+    match refused.as_slice() {
+        [] => Ok(()),
+        _ => Err(Error::new(Kind::Refused, Stage::Mapping, refused.join("; ")).remedy(
+            "take `type` out of [collection.columns] for these paths, or set the type that the column has; to convert \
+             them, drop the collection's tables and copy it again under another pipeline name",
+        )),
     }
 }
 

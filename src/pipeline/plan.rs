@@ -11,7 +11,7 @@ use crate::mapping::collection::{Collection, Output, Shared};
 use crate::mapping::names::TableNames;
 use crate::model::bson::Document;
 use crate::model::row::{Key, Row};
-use crate::model::table::{PgType, SharedTable};
+use crate::model::table::{EXTRA_COLUMN, PgType, SharedTable};
 use crate::model::write_set::{Anomaly, Form, PathRow};
 use crate::source::{CollectionInfo, CollectionKind, CollectionSize, Source};
 
@@ -92,6 +92,10 @@ fn mixed_paths(rows: &[PathRow]) -> Vec<String> {
     let mut risks = Vec::new();
     for row in rows {
         let Some((name, ty)) = &row.column else { continue };
+        if name.as_str() == EXTRA_COLUMN {
+            risks.push(format!("{} is full (mapping.max_columns): other fields go into its column {name}", row.table));
+            continue;
+        }
         let (path, types) = (row.path.join("."), row.bson_types.join(" and "));
         match nested.get(row.path.as_slice()) {
             // The root's own row, and a table's `_value`, are no mismatch of a field.

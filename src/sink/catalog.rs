@@ -139,9 +139,9 @@ impl CatalogWriter<'_> {
         let sql = "INSERT INTO tailwater.paths (pipeline, collection, namespace, path, form, schema_name, table_name, \
                    column_name, column_type, bson_types, binary_subtype, key_columns) \
                    VALUES ($1, $2::text::uuid, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-                   ON CONFLICT (pipeline, collection, path, form, schema_name, table_name) DO UPDATE SET \
-                   namespace = EXCLUDED.namespace, column_name = EXCLUDED.column_name, \
-                   column_type = EXCLUDED.column_type, bson_types = EXCLUDED.bson_types, \
+                   ON CONFLICT (pipeline, collection, path, form, schema_name, table_name, (coalesce(column_name, ''))) \
+                   DO UPDATE SET namespace = EXCLUDED.namespace, column_type = EXCLUDED.column_type, \
+                   bson_types = EXCLUDED.bson_types, \
                    binary_subtype = EXCLUDED.binary_subtype, key_columns = EXCLUDED.key_columns";
         let (id, namespace, form) = (row.collection.to_string(), row.namespace.to_string(), row.form.name());
         let column = row.column.as_ref().map(|(name, _)| name.as_str());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use crate::mapping::json_diff::{self, DiffError};
 use crate::model::bson::Document;
 use crate::model::row::{Cell, Key, Row, RowChange};
-use crate::model::table::{SharedTable, TableId};
+use crate::model::table::{SharedTable, Table, TableId};
 
 /// Diffs of `jsonb` cells, by column, in order.
 pub type Diffs = Vec<(usize, Document)>;
@@ -127,23 +127,27 @@ fn next_index(key: &Key, prefix: &Key) -> Option<i32> {
     cell.try_into().ok().map(i32::from_be_bytes)
 }
 
-/// Applies the diffs of the cells whose value is known here; what is left is for cells that only PostgreSQL knows.
+/// Applies the diffs of the cells whose value is known here; what is left is for cells that only PostgreSQL knows. A NULL
+/// stays NULL, but for `_extra`, where it is an object without fields.
 ///
 /// # Errors
 /// When a diff is malformed.
-pub fn apply_here(row: &mut Row, diffs: Diffs, whole: bool) -> Result<Diffs, DiffError> {
+pub fn apply_here(table: &Table, row: &mut Row, diffs: Diffs, whole: bool) -> Result<Diffs, DiffError> {
     let mut known: BTreeMap<usize, Vec<Document>> = BTreeMap::new();
     let mut unknown = Vec::new();
     for (column, diff) in diffs {
         match row.cell(column) {
             Cell::Value(_) => known.entry(column).or_default().push(diff),
             Cell::Absent if !whole => unknown.push((column, diff)),
-            Cell::Absent | Cell::Null => {} // a NULL stays NULL
+            Cell::Absent | Cell::Null if table.is_extra(column) => known.entry(column).or_default().push(diff),
+            Cell::Absent | Cell::Null => {}
         }
     }
     for (column, diffs) in known {
-        let Cell::Value(bytes) = row.cell(column) else { continue };
-        let stored = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default());
+        let stored = match row.cell(column) {
+            Cell::Value(bytes) => String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()),
+            Cell::Absent | Cell::Null => "{}".into(),
+        };
         let text = json_diff::apply(&stored, &diffs)?;
         set_json(row, column, &text);
     }
@@ -161,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::model::identifier::Identifier;
-    use crate::model::table::{Column, Metadata, PgType, Table};
+    use crate::model::table::{Column, Metadata, PgType};
 
     fn table() -> SharedTable {
         let column = |name, ty| Column { name: Identifier::new(name).expect("fits"), ty };
@@ -235,5 +239,20 @@ mod tests {
         assert_eq!(pending.len(), 1);
         let left = apply_here(&mut row, pending, false).expect("applies");
         assert_eq!((row.cell(3), left.len()), (Cell::Value(b"\x01[9,6]".as_slice()), 0));
+    }
+
+    #[test]
+    fn a_diff_of_a_null_changes_it_in_the_overflow_column_only() {
+        let mut table = Table::clone(&table());
+        table.columns.push(Column { name: Identifier::new("_extra").expect("fits"), ty: PgType::Jsonb });
+        let diff = || Document::new(bson::doc! {"j": {"x": "1"}}.to_vec().expect("bson")).expect("bson");
+        let mut put = Row::default();
+        let left = apply_here(&table, &mut put, vec![(3, diff()), (4, diff()), (4, diff())], true).unwrap();
+        assert!(left.is_empty());
+        assert_eq!((put.cell(3), put.cell(4)), (Cell::Absent, Cell::Value(b"\x01{\"x\":1}".as_slice())));
+        let mut patch = Row::default();
+        patch.set_null(3);
+        let left = apply_here(&table, &mut patch, vec![(3, diff()), (4, diff())], false).unwrap();
+        assert_eq!((patch.cell(3), patch.cell(4), left.len()), (Cell::Null, Cell::Absent, 1));
     }
 }

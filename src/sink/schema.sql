@@ -58,9 +58,17 @@ CREATE TABLE IF NOT EXISTS tailwater.paths (
     column_type text,
     bson_types text[] NOT NULL,
     binary_subtype integer,
-    key_columns text[] NOT NULL,
-    PRIMARY KEY (pipeline, collection, path, form, schema_name, table_name)
+    key_columns text[] NOT NULL
 );
+-- The column is part of a row's key: an array's own path may have two, `_value` and `_extra`. A catalog of an earlier day
+-- has a primary key without it.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = 'tailwater.paths'::regclass AND conname = 'paths_pkey') THEN
+        ALTER TABLE tailwater.paths DROP CONSTRAINT paths_pkey;
+    END IF;
+END $$;
+CREATE UNIQUE INDEX IF NOT EXISTS paths_place ON tailwater.paths
+    (pipeline, collection, path, form, schema_name, table_name, (coalesce(column_name, '')));
 
 -- Values that are not stored as they were.
 CREATE TABLE IF NOT EXISTS tailwater.anomalies (

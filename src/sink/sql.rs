@@ -206,25 +206,31 @@ pub fn delete(table: &Table, cells: usize, from: bool) -> String {
     )
 }
 
-/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them. Cells that are stored
-/// in more than `limit` bytes come with their size only.
+/// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them. NULLs are left out, but
+/// for `_extra`, where NULL is an object without fields. Cells that are stored in more than `limit` bytes come with their
+/// size only.
 #[must_use]
-pub fn read_cells(table: &Table, column: &Column, limit: Option<i32>) -> String {
+pub fn read_cells(table: &Table, index: usize, limit: Option<i32>) -> Option<String> {
+    let name = &table.columns.get(index)?.name;
     let types = table.key_columns().iter().map(|column| column.ty).chain([PgType::Integer]);
-    let name = &column.name;
-    let size = format!("pg_column_size(t.{name})");
-    let text = match limit {
-        Some(limit) => format!("CASE WHEN {size} <= {limit} THEN t.{name}::text END"),
-        None => format!("t.{name}::text"),
+    let (value, condition) = if table.is_extra(index) {
+        (format!("coalesce(t.{name}, '{{}}')"), String::new())
+    } else {
+        (format!("t.{name}"), format!(" WHERE t.{name} IS NOT NULL"))
     };
-    format!(
-        "SELECT u.c{}, {size}, {text} FROM unnest({}) AS u({}) JOIN {} AS t ON {} WHERE t.{name} IS NOT NULL",
+    let size = format!("pg_column_size({value})");
+    let text = match limit {
+        Some(limit) => format!("CASE WHEN {size} <= {limit} THEN {value}::text END"),
+        None => format!("{value}::text"),
+    };
+    Some(format!(
+        "SELECT u.c{}, {size}, {text} FROM unnest({}) AS u({}) JOIN {} AS t ON {}{condition}",
         table.key,
         arrays(types, 1),
         aliases(table.key + 1),
         table.qualified(),
         matches(table, table.key, "u"),
-    )
+    ))
 }
 
 /// `COPY … FROM STDIN (FORMAT binary)` of every column and `_source`; other metadata have their defaults.

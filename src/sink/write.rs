@@ -43,11 +43,11 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
     for (key, state) in rows {
         match state {
             RowState::Put(mut row, diffs) => {
-                apply_here(&mut row, diffs, true).map_err(|error| not_json(&table, &error))?;
+                apply_here(&table, &mut row, diffs, true).map_err(|error| not_json(&table, &error))?;
                 puts.push((key, row));
             }
             RowState::Patch(mut row, diffs) => {
-                match apply_here(&mut row, diffs, false).map_err(|error| not_json(&table, &error))? {
+                match apply_here(&table, &mut row, diffs, false).map_err(|error| not_json(&table, &error))? {
                     left if left.is_empty() => patches.push((key, row)),
                     left => unknown.push((key, row, left)),
                 }
@@ -303,7 +303,6 @@ async fn read_cells(
     patches: &Patches,
     limit: Option<i32>,
 ) -> Result<Vec<(usize, usize, Option<String>)>> {
-    let Some(column) = table.columns.get(column) else { return Ok(Vec::new()) };
     let mut params = key_arrays(table, table.key);
     let mut numbers = ArrayParam::new(PgType::Integer);
     for at in waiting {
@@ -315,7 +314,7 @@ async fn read_cells(
     let mut types = key_types(table, table.key);
     types.push(Type::INT4_ARRAY);
     let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, &format!("reading {}", table.qualified()), error);
-    let sql = sql::read_cells(table, column, limit);
+    let Some(sql) = sql::read_cells(table, column, limit) else { return Ok(Vec::new()) };
     let statement = client.prepare_typed_cached(&sql, &types).await.map_err(|error| failed(&error))?;
     let rows = client.query(&statement, &as_params(&params)).await.map_err(|error| failed(&error))?;
     let number = |row: &tokio_postgres::Row, at: usize| usize::try_from(row.get::<_, i32>(at)).unwrap_or(usize::MAX);

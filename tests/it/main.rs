@@ -30,6 +30,7 @@ mod limits;
 mod long_reader;
 mod many;
 mod mapping_basics;
+mod mapping_options;
 mod metadata;
 mod oracle;
 mod plan;

@@ -74,7 +74,8 @@ impl Records {
     }
 
     async fn read_quarantine(&mut self, postgres: &Client) {
-        let query = "SELECT namespace, id_key, document_id::text, reason, raw, position FROM tailwater.quarantine ORDER BY id";
+        let query =
+            "SELECT namespace, id_key, document_id::text, reason, raw, position FROM tailwater.quarantine ORDER BY id";
         let mut documents: BTreeMap<(String, String), (Option<Norm>, Vec<Quarantined>)> = BTreeMap::new();
         for row in postgres.query(query, &[]).await.expect("tailwater.quarantine can be read") {
             let quarantined = Quarantined { id: None, position: row.get(5), reason: row.get(3), raw: row.get(4) };
