@@ -8,6 +8,7 @@ use super::cell::{self, CellError};
 use super::collection::{Output, Reject, Shared};
 use super::json::{self, Flavour};
 use super::losses::{self, Loss};
+use super::root::write_id;
 use super::shape::{ColumnState, Field, Kind, Node, Route};
 use crate::model::bson::{Doc, Value};
 use crate::model::namespace::{CollectionId, Namespace};
@@ -34,6 +35,8 @@ pub struct Pass<'s, 'd, O: Output> {
     spare: Vec<Row>,
     /// How many rows this mapping has put.
     pub(super) rows: u64,
+    /// The root table's column `_id`, where it is not the key.
+    pub(super) id_column: Option<usize>,
 }
 
 impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
@@ -48,7 +51,8 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         id: Value<'d>,
         key: Key,
     ) -> Self {
-        Self { collection, namespace, shared, tables, ddl, out, id, key, changed: false, spare: Vec::new(), rows: 0 }
+        let (changed, spare, rows, id_column) = (false, Vec::new(), 0, None);
+        Self { collection, namespace, shared, tables, ddl, out, id, key, changed, spare, rows, id_column }
     }
 
     /// True when the shape changed.
@@ -73,6 +77,9 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         row.clear();
         self.rows += 1;
         let number = self.rows;
+        if let (Kind::Root, Some(column)) = (node.kind, self.id_column) {
+            row.set(column, &write_id(self.id, PgType::Jsonb)?);
+        }
         for element in document.elements() {
             let (name, value) = element?;
             if node.kind == Kind::Root && name == b"_id" {

@@ -22,6 +22,7 @@ impl Collection {
         self.ddl.push(Ddl::Forget(self.id));
         self.root.fields.clear();
         self.id_column = None;
+        self.wide_ids = false;
     }
 
     /// The collection is called `to` now; its tables, children and key columns follow. Does nothing when everything has
@@ -50,17 +51,17 @@ impl Collection {
         let Some(root) = self.tables.first() else { return renamed };
         let (_, wanted) = self.shared.target(&self.namespace);
         let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
-        let old_key = format!("{}__id", root.name.as_str());
-        let new_key = format!("{}__id", name.as_str());
+        let key = root.columns.first().map_or("_id", |key| key.name.as_str());
+        let new_key = format!("{}_{key}", name.as_str());
         place(&mut renamed, self.root.table, |table| {
             table.schema = self.schema.clone();
             table.name = name.clone();
         });
-        self.rename_children(&self.root, name.as_str(), (&old_key, &new_key), &mut renamed);
+        self.rename_children(&self.root, name.as_str(), &new_key, &mut renamed);
         renamed
     }
 
-    fn rename_children(&self, node: &Node, root: &str, key: (&str, &str), renamed: &mut Vec<SharedTable>) {
+    fn rename_children(&self, node: &Node, root: &str, key: &str, renamed: &mut Vec<SharedTable>) {
         for child in node.children() {
             let wanted = format!("{root}_{}", child.path.join("_"));
             let hashed = full_path(&self.namespace, child.path.iter().map(String::as_str));
@@ -133,8 +134,8 @@ fn place(tables: &mut [SharedTable], index: usize, change: impl FnOnce(&mut Tabl
     }
 }
 
-/// `<old root>__id` becomes `<new root>__id` in a child table.
-fn rename_key(table: &mut Table, (_, new): (&str, &str), hashed: &str) {
+/// `<old root>__id` becomes `<new root>__id` in a child table, and `__key` likewise.
+fn rename_key(table: &mut Table, new: &str, hashed: &str) {
     let others: Vec<Identifier> = table.columns.iter().skip(1).map(|column| column.name.clone()).collect();
     if let Some(key) = table.columns.first_mut() {
         key.name = identifier(new, hashed, |name| others.iter().any(|other| other.as_str() == name));
@@ -153,8 +154,17 @@ fn between(table: &SharedTable, index: usize) -> Option<SharedTable> {
 pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
     let mut latest: HashMap<TableId, SharedTable> = HashMap::new();
     for change in &ddl {
-        if let Ddl::AddColumn(table) | Ddl::Widen { table, .. } = change {
-            latest.insert(table.id, Arc::clone(table));
+        match change {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } => drop(latest.insert(table.id, Arc::clone(table))),
+            Ddl::Rekey(rekey) => {
+                latest.extend(rekey.tables.iter().map(|(_, after)| (after.id, Arc::clone(after))));
+            }
+            Ddl::CreateTable(_)
+            | Ddl::DropTable(_)
+            | Ddl::RenameTable { .. }
+            | Ddl::Path(_)
+            | Ddl::Collection(_)
+            | Ddl::Forget(_) => {}
         }
     }
     let mut created = HashSet::new();
@@ -170,6 +180,12 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
                 let same = |other: &Ddl| matches!(other, Ddl::Path(old) if same_place(old, &row));
                 kept.retain(|other| !same(other));
                 kept.push(Ddl::Path(row));
+            }
+            Ddl::Rekey(mut rekey) => {
+                rekey.tables.retain(|(_, after)| !created.contains(&after.id));
+                if !rekey.tables.is_empty() {
+                    kept.push(Ddl::Rekey(rekey));
+                }
             }
             Ddl::AddColumn(_)
             | Ddl::Widen { .. }

@@ -7,6 +7,7 @@ pub mod collection;
 mod delta;
 mod document;
 mod grow;
+pub mod identity;
 pub mod json;
 pub mod json_diff;
 pub mod lifecycle;

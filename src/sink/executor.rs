@@ -160,17 +160,18 @@ impl Executor {
     /// Rows of a table that were made before it changes are written before that; other tables' rows can wait.
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
         self.open().await?;
-        let changes = match ddl {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => {
-                self.batch.fold.take_table(table.id)
-            }
-            Ddl::RenameTable { from, .. } => self.batch.fold.take_table(from.id),
-            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
+        let tables = match ddl {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => vec![table.id],
+            Ddl::RenameTable { from, .. } => vec![from.id],
+            Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
+            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
         };
-        if let Some(changes) = changes
-            && !matches!(ddl, Ddl::DropTable(_))
-        {
-            write(&self.parts.client, changes).await?;
+        for table in tables {
+            if let Some(changes) = self.batch.fold.take_table(table)
+                && !matches!(ddl, Ddl::DropTable(_))
+            {
+                write(&self.parts.client, changes).await?;
+            }
         }
         self.batch.schema_changes += 1;
         self.catalog().ddl(ddl).await

@@ -15,6 +15,7 @@ pub mod faults;
 pub mod fence;
 mod fold;
 pub mod options;
+mod rekey;
 pub mod sql;
 pub mod status;
 pub mod target;
