@@ -150,7 +150,8 @@ fn double(n: f64, out: &mut Vec<u8>) {
         number(&double_text(n), out);
     } else if n == 0.0 {
         number("0", out);
-    } else if n.abs() < 2f64.powi(DIGITS_BELOW_EXPONENT) && (n.fract() * 2f64.powi(-DIGITS_FROM_EXPONENT)).fract() == 0.0
+    } else if n.abs() < 2f64.powi(DIGITS_BELOW_EXPONENT)
+        && (n.fract() * 2f64.powi(-DIGITS_FROM_EXPONENT)).fract() == 0.0
     {
         // Rust prints as many places as are asked for, and every one is right.
         let exact = format!("{n:.48}");
@@ -185,4 +186,149 @@ fn text(bytes: &[u8], out: &mut Vec<u8>) {
 fn length(bytes: &[u8], out: &mut Vec<u8>) {
     // A document has at most 16 MB, so a length always fits.
     out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::{Bson, Decimal128, doc};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::bson::Document;
+
+    fn form(value: &Bson) -> Vec<u8> {
+        let document = Document::new(doc! {"v": value.clone()}.to_vec().expect("bson")).expect("bson");
+        let mut out = Vec::new();
+        write(document.as_doc().get("v").expect("valid").expect("there"), &mut out).expect("valid");
+        out
+    }
+
+    fn dec(text: &str) -> Bson {
+        Bson::Decimal128(text.parse::<Decimal128>().expect("a decimal"))
+    }
+
+    /// A finite number other than zero as sign, what is left of it without its factors 2 and 5, and their powers: there
+    /// is one such form of every number that a double or a decimal128 can be.
+    type Factors = (bool, u128, i32, i32);
+
+    fn factors(negative: bool, mut rest: u128, mut twos: i32, mut fives: i32) -> Factors {
+        while rest.is_multiple_of(2) {
+            (rest, twos) = (rest / 2, twos + 1);
+        }
+        while rest.is_multiple_of(5) {
+            (rest, fives) = (rest / 5, fives + 1);
+        }
+        (negative, rest, twos, fives)
+    }
+
+    fn of_double(n: f64) -> Factors {
+        let bits = n.to_bits();
+        let exponent = i32::try_from(bits >> 52 & 0x7FF).expect("11 bits");
+        let fraction = u128::from(bits & ((1 << 52) - 1));
+        let (mantissa, exponent) = if exponent == 0 { (fraction, 1) } else { (fraction | 1 << 52, exponent) };
+        factors(n < 0.0, mantissa, exponent - 1075, 0)
+    }
+
+    fn of_decimal(text: &str) -> Factors {
+        let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, places) = mantissa.trim_start_matches('-').split_once('.').unwrap_or((mantissa, ""));
+        let whole = whole.trim_start_matches('-');
+        let digits: u128 = format!("{whole}{places}").parse().expect("digits");
+        let power = exponent.parse::<i32>().expect("exponent") - i32::try_from(places.len()).expect("short");
+        factors(text.starts_with('-'), digits, power, power)
+    }
+
+    /// MongoDB's equality of the values that `small` makes.
+    fn same(a: &Bson, b: &Bson) -> bool {
+        match (a, b) {
+            (Bson::Document(a), Bson::Document(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|((m, x), (n, y))| m == n && same(x, y))
+            }
+            (Bson::Array(a), Bson::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(x, y)| same(x, y)),
+            _ => match (small_number(a), small_number(b), text(a), text(b)) {
+                (Some(x), Some(y), ..) => x.total_cmp(&y).is_eq(),
+                (.., Some(x), Some(y)) => x == y,
+                _ => a == b,
+            },
+        }
+    }
+
+    fn small_number(value: &Bson) -> Option<f64> {
+        let number = match value {
+            Bson::Int32(n) => f64::from(*n),
+            Bson::Int64(n) => f64::from(i32::try_from(*n).expect("small")),
+            Bson::Double(n) => *n,
+            Bson::Decimal128(n) => n.to_string().parse().expect("a number"),
+            _ => return None,
+        };
+        Some(if number == 0.0 { 0.0 } else { number })
+    }
+
+    fn text(value: &Bson) -> Option<&str> {
+        match value {
+            Bson::String(text) | Bson::Symbol(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// Values of few sorts, so that many pairs are equal.
+    fn small() -> impl Strategy<Value = Bson> {
+        let leaf = prop_oneof![
+            (-2i32..3).prop_map(Bson::Int32),
+            (-2i64..3).prop_map(Bson::Int64),
+            (-4i32..5).prop_map(|n| Bson::Double(f64::from(n) / 2.0)),
+            (-4i32..5).prop_map(|n| dec(&format!("{:.1}", f64::from(n) / 2.0))),
+            "[ab]{0,2}".prop_map(Bson::String),
+            "[ab]{0,1}".prop_map(Bson::Symbol),
+            any::<bool>().prop_map(Bson::Boolean),
+            (0i64..2).prop_map(|n| Bson::DateTime(bson::DateTime::from_millis(n))),
+            Just(Bson::Null),
+            Just(Bson::Undefined),
+            Just(Bson::MinKey),
+        ];
+        leaf.prop_recursive(3, 12, 3, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..3).prop_map(Bson::Array),
+                prop::collection::vec(("[ab]", inner), 0..3).prop_map(|f| Bson::Document(f.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn forms_are_equal_exactly_for_equal_values(a in small(), b in small()) {
+            prop_assert_eq!(form(&a) == form(&b), same(&a, &b), "{} {}", a, b);
+        }
+
+        #[test]
+        fn no_form_is_the_start_of_another(a in small(), b in small()) {
+            let (a, b) = (form(&a), form(&b));
+            prop_assert!(a == b || !(a.starts_with(&b) || b.starts_with(&a)));
+        }
+
+        #[test]
+        fn a_double_and_a_decimal_are_one_exactly_when_their_values_are(
+            n in prop_oneof![
+                any::<f64>(),
+                (-(1i64 << 53)..1 << 53, -80i32..150).prop_map(|(n, power)| n as f64 * 2f64.powi(power)),
+            ],
+            other in (1u64.., -60i32..60),
+        ) {
+            prop_assume!(n.is_finite() && n != 0.0);
+            for text in [format!("{n:.33e}"), format!("{n:e}"), format!("{}E{}", other.0, other.1)] {
+                let equal = of_double(n) == of_decimal(&text);
+                prop_assert_eq!(form(&Bson::Double(n)) == form(&dec(&text)), equal, "{:e} {}", n, text);
+            }
+        }
+
+        #[test]
+        fn a_long_is_one_with_its_decimal_and_with_a_double_of_its_value(n in any::<i64>(), shift in 0u32..63) {
+            let n = n >> shift;
+            let form_of = form(&Bson::Int64(n));
+            prop_assert_eq!(&form_of, &form(&dec(&format!("{n}.00"))));
+            let double = n as f64;
+            let equal = i128::from(n) == double as i128;
+            prop_assert_eq!(form_of == form(&Bson::Double(double)), equal);
+        }
+    }
 }

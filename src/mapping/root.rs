@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::cell::{self, CellError};
 use super::collection::{Collection, Reject};
+use super::document::DUPLICATE;
 use super::grow::full_path;
 use super::identity;
 use super::names::identifier;
@@ -250,6 +251,7 @@ pub(super) fn write_id(id: Value<'_>, ty: PgType) -> Result<Vec<u8>, Reject> {
     match cell::write(id, ty, &mut bytes) {
         Ok(None) => Ok(bytes),
         Ok(Some(_)) => Err(Reject("id_not_representable")),
+        Err(CellError::Twice) => Err(DUPLICATE),
         Err(CellError::Malformed(error)) => Err(error.into()),
         Err(CellError::WrongType) => Err(Reject("defect_key_too_narrow")),
     }
@@ -292,5 +294,95 @@ pub(super) fn table_path_row(
         bson_types: Vec::new(),
         subtype: None,
         key_columns: table.key_columns().iter().map(|column| column.name.as_str().to_owned()).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::collection::Shared;
+    use crate::model::namespace::{CollectionId, Namespace};
+
+    fn collection() -> Collection {
+        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
+        Collection::new(CollectionId([1; 16]), Namespace::parse("db.c").expect("a namespace"), shared)
+    }
+
+    fn key_after(ids: &[Value<'_>]) -> (String, PgType) {
+        let mut collection = collection();
+        for id in ids {
+            collection.ensure_root(id).expect("stored");
+        }
+        let key = collection.tables().first().and_then(|table| table.columns.first()).expect("a key").clone();
+        (key.name.as_str().to_owned(), key.ty)
+    }
+
+    fn decimal(text: &str) -> Value<'static> {
+        Value::Decimal128(text.parse::<bson::Decimal128>().expect("a decimal").bytes())
+    }
+
+    #[test]
+    fn numbers_stay_numbers_as_long_as_their_keys_say_all() {
+        let (int, long, half) = (Value::Int32(1), Value::Int64(1 << 60), Value::Double(0.5));
+        let (wide, nan) = (Value::Double(-1e20), Value::Double(f64::NAN));
+        for (ids, ty) in [
+            (vec![int, long], PgType::BigInt),
+            (vec![half, wide, nan], PgType::Double),
+            (vec![int, half, long, nan], PgType::Numeric),
+            (vec![half, long], PgType::Numeric),
+            (vec![decimal("0.1"), int, long], PgType::Numeric),
+        ] {
+            assert_eq!(key_after(&ids), ("_id".into(), ty), "{ids:?}");
+        }
+        for ids in [
+            vec![int, wide],
+            vec![wide, int],
+            vec![half, wide, long],
+            vec![int, half, wide],
+            vec![half, decimal("0.1")],
+            vec![decimal("0.1"), int, half],
+            vec![int, half, decimal("1")],
+        ] {
+            assert_eq!(key_after(&ids), ("_key".into(), PgType::Bytea), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn any_other_second_type_makes_a_key() {
+        let (text, oid) = (Value::String(b"a"), Value::ObjectId([1; 12]));
+        let binary = |subtype, bytes| Value::Binary { subtype, bytes };
+        let long = [b'x'; MAX_ID_BYTES + 1];
+        for ids in [
+            vec![text, oid],
+            vec![text, Value::Int32(1)],
+            vec![text, Value::Symbol(b"a")],
+            vec![binary(0, b"a"), binary(5, b"a")],
+            vec![binary(4, &[1; 16]), binary(4, b"a")],
+            vec![text, Value::String(&long)],
+            vec![Value::String(&long)],
+            vec![Value::Null],
+            vec![Value::Boolean(true), Value::Null],
+        ] {
+            assert_eq!(key_after(&ids), ("_key".into(), PgType::Bytea), "{ids:?}");
+        }
+        assert_eq!(key_after(&[text, Value::String(b"b")]), ("_id".into(), PgType::Text));
+    }
+
+    #[test]
+    fn an_id_that_is_not_stored_changes_nothing() {
+        let mut collection = collection();
+        collection.ensure_root(&Value::Int32(1)).expect("stored");
+        collection.take_ddl();
+        assert_eq!(collection.ensure_root(&Value::String(b"\0")), Err(Reject("id_not_representable")));
+        assert!(collection.is_settled() && collection.lacks(&Value::String(b"a")));
+    }
+
+    #[test]
+    fn both_zeros_and_every_nan_are_one_key_in_memory() {
+        let mut collection = collection();
+        collection.ensure_root(&Value::Double(0.5)).expect("stored");
+        let cell = |n: f64| collection.id_cell(&Value::Double(n)).expect("stored");
+        assert_eq!(cell(0.0), cell(-0.0));
+        assert_eq!(cell(f64::NAN), cell(-f64::from_bits(0x7FF0_0000_0000_0001)));
     }
 }

@@ -27,6 +27,7 @@ mod latency;
 mod long_reader;
 mod many;
 mod mapping_basics;
+mod mixed_ids;
 mod oracle;
 mod plan;
 mod property;

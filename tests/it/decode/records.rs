@@ -1,9 +1,10 @@
 //! `tailwater.anomalies` and `tailwater.quarantine`: what is not in the rows as it was.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use tokio_postgres::Client;
 
+use super::bson;
 use super::differences::Lost;
 use super::json;
 use super::norm::Norm;
@@ -62,17 +63,21 @@ impl Records {
     }
 
     async fn read_quarantine(&mut self, postgres: &Client) {
-        let query = "SELECT namespace, id_key, reason, raw FROM tailwater.quarantine ORDER BY id";
+        let query = "SELECT namespace, id_key, document_id::text, reason, raw FROM tailwater.quarantine ORDER BY id";
+        let mut documents: BTreeMap<(String, String), (Option<Norm>, Vec<Quarantined>)> = BTreeMap::new();
         for row in postgres.query(query, &[]).await.expect("tailwater.quarantine can be read") {
-            let id = match json::parse(row.get(1)) {
-                Ok(id) => id.key(),
-                Err(problem) => {
-                    self.problems.push(format!("tailwater.quarantine: {problem}"));
-                    continue;
-                }
-            };
-            let quarantined = Quarantined { reason: row.get(2), raw: row.get(3) };
-            self.quarantine.entry((row.get(0), id)).or_default().push(quarantined);
+            let quarantined = Quarantined { reason: row.get(3), raw: row.get(4) };
+            let (id, rows) = documents.entry((row.get(0), row.get(1))).or_default();
+            // The document itself says more of an `_id` than jsonb can; an update of it does not have one.
+            let whole = bson::get(&bson::decode(&quarantined.raw), "_id").map(Norm::from_value);
+            *id = whole.or(id.take()).or_else(|| json::parse(row.get(2)).ok());
+            rows.push(quarantined);
+        }
+        for ((namespace, id_key), (id, rows)) in documents {
+            match id {
+                Some(id) => self.quarantine.entry((namespace, id.key())).or_default().extend(rows),
+                None => self.problems.push(format!("tailwater.quarantine: no _id of {id_key}")),
+            }
         }
     }
 
