@@ -201,3 +201,71 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
 fn same_place(a: &PathRow, b: &PathRow) -> bool {
     (&a.path, a.form, &a.schema, &a.table) == (&b.path, b.form, &b.schema, &b.table)
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+    use crate::mapping::collection::{Output, Shared};
+    use crate::model::bson::Document;
+    use crate::model::namespace::CollectionId;
+    use crate::model::row::{Key, Row};
+    use crate::model::write_set::Anomaly;
+
+    struct Nothing;
+
+    impl Output for Nothing {
+        fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
+        fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
+        fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
+        fn anomaly(&mut self, _: Anomaly) {}
+    }
+
+    fn collection() -> Collection {
+        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
+        Collection::new(CollectionId([1; 16]), Namespace::parse("db.c").expect("a name"), shared)
+    }
+
+    /// The schema changes of some documents together.
+    fn learn(collection: &mut Collection, documents: &[bson::Document]) -> Vec<Ddl> {
+        for document in documents {
+            let document = Document::new(document.to_vec().expect("bson")).expect("bson");
+            collection.document(document.as_doc(), false, &mut Nothing).expect("stored");
+        }
+        compact(collection.take_ddl())
+    }
+
+    fn names(table: &Table) -> Vec<&str> {
+        table.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    /// The tables that get another key, and the columns of those that are made.
+    fn keys(ddl: &[Ddl]) -> (Vec<&str>, Vec<Vec<&str>>) {
+        let (mut rekeyed, mut created) = (Vec::new(), Vec::new());
+        for change in ddl {
+            if let Ddl::Rekey(rekey) = change {
+                rekeyed.extend(rekey.tables.iter().map(|(_, table)| table.name.as_str()));
+            }
+            if let Ddl::CreateTable(table) = change {
+                created.push(names(table));
+            }
+        }
+        (rekeyed, created)
+    }
+
+    #[test]
+    fn tables_that_are_made_with_another_key_do_not_get_it_twice() {
+        let mut collection = collection();
+        learn(&mut collection, &[doc! {"_id": 1, "a": {"x": 1}}]);
+        let ddl = learn(&mut collection, &[doc! {"_id": 2, "b": {"x": 1}}, doc! {"_id": "s", "c": {"x": 1}, "d": 1}]);
+        assert_eq!(keys(&ddl), (vec!["c", "c_a"], vec![vec!["c__key", "x"], vec!["c__key", "x"]]));
+        assert_eq!(collection.tables().first().map(|root| names(root)), Some(vec!["_key", "_id", "d"]));
+    }
+
+    #[test]
+    fn tables_that_are_all_new_are_made_as_they_are_at_the_end() {
+        let ddl = learn(&mut collection(), &[doc! {"_id": 1, "a": {"x": 1}}, doc! {"_id": "s"}]);
+        assert_eq!(keys(&ddl), (vec![], vec![vec!["_key", "_id"], vec!["c__key", "x"]]));
+    }
+}

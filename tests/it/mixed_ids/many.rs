@@ -8,15 +8,38 @@ use mongodb::bson::{Binary, Bson, DateTime, Decimal128, Timestamp, doc};
 
 use super::ids::Id;
 use crate::harness::case::Case;
+use crate::harness::wait::{self, LONG};
 
 const PATIENCE: Duration = Duration::from_secs(120);
+
+async fn insert_numbers(case: &Case, rows: i32) {
+    let documents = (0..rows).map(|n| doc! {"_id": n, "v": n, "l": [{"y": n, "m": [{"z": n}]}]});
+    case.collection("c").insert_many(documents).await.expect("inserted");
+}
+
+/// The key is changed in one transaction, however long it takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_while_keys_are_made_leaves_the_old_ones() {
+    let case = Case::new("rekey_kill").await;
+    insert_numbers(&case, 40_000).await;
+    let config = case.config();
+    let daemon = case.start(&config);
+    case.settle_within(PATIENCE).await;
+    case.insert_id("c", &Id::text("the first of another type"), &doc! {}).await;
+    let begun = || async { case.logs().contains("ADD PRIMARY KEY").then_some(()) };
+    wait::until("the new key to be made", LONG, || case.logs(), begun).await;
+    daemon.kill9();
+    case.expect_plain("c", "integer").await;
+    let _daemon = case.start(&config);
+    case.expect_equal_within(PATIENCE).await;
+    case.expect_keyed("c").await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_thousand_rows_get_their_key_in_one_go() {
     const ROWS: i32 = 100_000;
     let case = Case::new("rekey_many").await;
-    let documents = (0..ROWS).map(|n| doc! {"_id": n, "v": n, "l": [{"y": n, "m": [{"z": n}]}]});
-    case.collection("c").insert_many(documents).await.expect("inserted");
+    insert_numbers(&case, ROWS).await;
     let _daemon = case.start(&case.config());
     case.settle_within(PATIENCE).await;
     case.expect_plain("c", "integer").await;

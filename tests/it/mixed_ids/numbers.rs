@@ -86,10 +86,9 @@ async fn wide_doubles_are_not_mixed_with_integers() {
     for collection in ["copied", "live", "ints"] {
         case.expect_keyed(collection).await;
     }
-    assert_eq!(
-        case.lines("SELECT _id FROM {db}.copied ORDER BY v").await[2..],
-        ["4611686018427388000".to_owned(), "4611686018427387904".to_owned()][..]
-    );
+    // They read the same, and are two.
+    let twins = "SELECT v FROM {db}.copied WHERE _id = '4611686018427388000' ORDER BY 1";
+    assert_eq!(case.lines(twins).await, ["0", "50"]);
 }
 
 /// A replacement may change the type of an equal `_id`; the row shows the new one and stays one row.
