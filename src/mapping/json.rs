@@ -366,7 +366,8 @@ mod tests {
     #[test]
     fn doubles_are_printed_as_postgresql_prints_them() {
         // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8
-        for (number, text) in [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
+        for (number, text) in
+            [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
         {
             assert_eq!(double_text(number), text);
         }
@@ -396,7 +397,10 @@ mod tests {
     fn what_jsonb_cannot_hold_is_reported_and_kept_in_canonical_form() {
         let mut out = Vec::new();
         let losses = write_value(Value::String(b"a\0\xff"), Flavour::Relaxed, &mut out).expect("valid");
-        assert_eq!((losses, out.as_slice()), (Losses { nul: true, utf8: true, twice: false }, "\"a\u{fffd}\"".as_bytes()));
+        assert_eq!(
+            (losses, out.as_slice()),
+            (Losses { nul: true, utf8: true, twice: false }, "\"a\u{fffd}\"".as_bytes())
+        );
         assert_eq!(
             to_text(Value::String(b"a\0"), Flavour::Canonical).expect("valid"),
             r#"{"$binary":{"base64":"YQA=","subType":"00"}}"#

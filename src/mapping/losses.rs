@@ -112,11 +112,7 @@ impl<'v> Walk<'v> {
         }
     }
 
-    fn named(
-        &mut self,
-        name: &[u8],
-        below: impl FnOnce(&mut Self) -> Result<(), Malformed>,
-    ) -> Result<(), Malformed> {
+    fn named(&mut self, name: &[u8], below: impl FnOnce(&mut Self) -> Result<(), Malformed>) -> Result<(), Malformed> {
         self.below.push(clean_text(name).0.into_owned());
         let done = below(self);
         self.below.pop();

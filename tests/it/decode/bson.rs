@@ -308,13 +308,17 @@ mod tests {
         let inner = fields([("", Value::Null), ("", Value::Binary(2, vec![7])), ("x", Value::MinKey)]);
         let mut all = vec![(vec![0xFF], Value::String(vec![0, 0xFF])), (b"t".to_vec(), Value::Timestamp(1, 2))];
         all.push((b"c".to_vec(), Value::CodeWithScope(b"f()".to_vec(), inner.clone())));
-        all.push((b"a".to_vec(), Value::Array(vec![Value::Document(inner), Value::Regex(b"a".to_vec(), b"i".to_vec())])));
+        all.push((
+            b"a".to_vec(),
+            Value::Array(vec![Value::Document(inner), Value::Regex(b"a".to_vec(), b"i".to_vec())]),
+        ));
         assert_eq!(decode(&encode(&all)), all);
     }
 
     #[test]
     fn the_driver_reads_what_is_written() {
-        let document = fields([("a", Value::Int32(1)), ("b", Value::text("x")), ("c", Value::Array(vec![Value::Null]))]);
+        let document =
+            fields([("a", Value::Int32(1)), ("b", Value::text("x")), ("c", Value::Array(vec![Value::Null]))]);
         let read: mongodb::bson::Document = mongodb::bson::deserialize_from_slice(&encode(&document)).expect("BSON");
         assert_eq!(read, mongodb::bson::doc! {"a": 1, "b": "x", "c": [null]});
     }

@@ -160,7 +160,11 @@ impl Comparison<'_> {
         });
         let (namespace, shown) = (self.namespace.clone(), show(Some(id)));
         if !differences.is_empty() {
-            self.report.findings.push(Finding::Different { namespace: namespace.clone(), id: shown.clone(), differences });
+            self.report.findings.push(Finding::Different {
+                namespace: namespace.clone(),
+                id: shown.clone(),
+                differences,
+            });
         }
         for lost in found.lost.into_iter().chain(structure(source).lost) {
             if self.records.has(id, &lost) {

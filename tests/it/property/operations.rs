@@ -204,9 +204,8 @@ impl World {
     /// The command that writes to several collections at once.
     async fn bulk_write(&mut self, which: usize) {
         let other = self.some();
-        let namespace = |name: &str| {
-            Value::Document(fields([("ns", Value::text(&format!("{}.{name}", self.database.name())))]))
-        };
+        let namespace =
+            |name: &str| Value::Document(fields([("ns", Value::text(&format!("{}.{name}", self.database.name())))]));
         let spaces = vec![namespace(&self.collections[which].name), namespace(&self.collections[other].name)];
         let mut statements = Vec::new();
         for _ in 0..2 + self.random.below(6) {
@@ -215,11 +214,16 @@ impl World {
             let at = Value::Int32(if here == which { 0 } else { 1 });
             if self.random.percent(40) {
                 let document = self.new_document(here);
-                self.note(here, Some(&id_of(&document)), format!("bulkWrite insert {:?}", Value::Document(document.clone())));
+                self.note(
+                    here,
+                    Some(&id_of(&document)),
+                    format!("bulkWrite insert {:?}", Value::Document(document.clone())),
+                );
                 self.collections[here].count += 1;
                 statements.push(Value::Document(fields([("insert", at), ("document", Value::Document(document))])));
             } else if let Some((id, update)) = self.some_update(here).await {
-                let mut statement = fields([("update", at), ("filter", Self::by_id(&id)), ("updateMods", update.change)]);
+                let mut statement =
+                    fields([("update", at), ("filter", Self::by_id(&id)), ("updateMods", update.change)]);
                 if let Some(filters) = update.array_filters {
                     statement.push((b"arrayFilters".to_vec(), filters));
                 }

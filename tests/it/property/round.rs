@@ -136,7 +136,11 @@ async fn restart(
     world: &mut World,
     plan: &Plan,
 ) -> Daemon {
-    if random.percent(60) { daemon.kill9() } else { daemon.sigterm() }
+    if random.percent(60) {
+        daemon.kill9()
+    } else {
+        daemon.sigterm()
+    }
     let meanwhile = random.below(30);
     work(world, plan, meanwhile).await;
     case.start(config)

@@ -120,7 +120,8 @@ fn new_item(random: &mut Random, place: &Place<'_>) -> Value {
 
 fn array_operator(random: &mut Random, place: &Place<'_>, items: &[Value]) -> (&'static str, Value) {
     let some = if items.is_empty() { Value::Int32(1) } else { random.pick(items).clone() };
-    let mut push = vec![(b"$each".to_vec(), Value::Array((0..1 + random.below(3)).map(|_| new_item(random, place)).collect()))];
+    let mut push =
+        vec![(b"$each".to_vec(), Value::Array((0..1 + random.below(3)).map(|_| new_item(random, place)).collect()))];
     match random.below(10) {
         0 => ("$pullAll", Value::Array(vec![some])),
         1 if matches!(some, Value::Document(_) | Value::Regex(..)) => ("$pull", one("$exists", Value::Boolean(true))),
@@ -215,7 +216,10 @@ fn set_field(random: &mut Random, tree: &[Field]) -> Value {
     let set = fields([
         ("field", one("$literal", Value::String(field.name.clone()))),
         ("input", Value::text("$$ROOT")),
-        ("value", if random.percent(15) { Value::text("$$REMOVE") } else { one("$literal", shapes::value(random, field)) }),
+        (
+            "value",
+            if random.percent(15) { Value::text("$$REMOVE") } else { one("$literal", shapes::value(random, field)) },
+        ),
     ]);
     one("$replaceWith", one("$setField", Value::Document(set)))
 }

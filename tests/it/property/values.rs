@@ -41,8 +41,7 @@ use Kind::{Any, Binary, Bool, Code, CodeWithScope, Date, DbPointer, Decimal, Dou
 use Kind::{Null, Number, ObjectId, Reference, Regex, Symbol, Text, Timestamp, Undefined, Uuid};
 
 /// The types that columns of their own are made for, more often than the others.
-const PLAIN: [Kind; 13] =
-    [Int, Int, Long, Double, Decimal, Text, Text, Bool, Date, ObjectId, Uuid, Number, Reference];
+const PLAIN: [Kind; 13] = [Int, Int, Long, Double, Decimal, Text, Text, Bool, Date, ObjectId, Uuid, Number, Reference];
 
 const RARE: [Kind; 11] =
     [Null, Undefined, Regex, Timestamp, Code, CodeWithScope, Symbol, DbPointer, MinKey, MaxKey, Any];

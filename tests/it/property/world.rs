@@ -107,7 +107,8 @@ impl World {
         const LAST: usize = 8;
         const LONGEST: usize = 700;
         let collection = namespace.split_once('.').map_or(namespace, |(_, name)| name);
-        let of_it = self.log.iter().filter(|done| done.collection == collection && (done.id.is_empty() || done.id == id));
+        let of_it =
+            self.log.iter().filter(|done| done.collection == collection && (done.id.is_empty() || done.id == id));
         let mut last: Vec<String> =
             of_it.rev().take(LAST).map(|done| done.text.chars().take(LONGEST).collect()).collect();
         last.reverse();
