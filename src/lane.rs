@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::mapping::collection::{Collection, Output, Reject};
+use crate::mapping::identity;
 use crate::mapping::json::{self, Flavour};
 use crate::mapping::lifecycle::compact;
 use crate::model::bson::{Doc, Document, Value};
@@ -225,9 +226,9 @@ pub fn quarantined(collection: &Collection, of: Doc<'_>, raw: &Document, reject:
     }
 }
 
-/// Canonical Extended JSON of an id: equal ids of one type give equal texts.
+/// The key of an id, in hexadecimal digits: one text for what MongoDB takes for one id.
 fn id_key(id: Value<'_>) -> Option<String> {
-    json::to_text(id, Flavour::Canonical).ok()
+    identity::key(id).ok().map(|key| json::hex(&key))
 }
 
 /// Takes a conversion's output as steps.

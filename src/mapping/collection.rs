@@ -16,7 +16,7 @@ use crate::model::bson::{Doc, Document, Malformed, Value};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::row::{Key, Row};
-use crate::model::table::SharedTable;
+use crate::model::table::{PgType, SharedTable};
 use crate::model::write_set::{Anomaly, Ddl};
 
 /// Takes what a conversion makes.
@@ -87,6 +87,8 @@ pub struct Collection {
     pub(super) extras: HashMap<usize, ColumnState>,
     pub(super) root: Node,
     pub(super) id_column: Option<ColumnState>,
+    /// True once a double `_id` was seen that a `numeric` column could not tell from others (see [`super::root`]).
+    pub(super) wide_ids: bool,
     pub(super) copied: bool,
     pub(super) ddl: Vec<Ddl>,
     /// Rows put so far, for [`super::shape::Field::last_row`].
@@ -109,6 +111,7 @@ impl Collection {
             extras: HashMap::new(),
             root,
             id_column: None,
+            wide_ids: false,
             copied: false,
             ddl: Vec::new(),
             rows: 0,
@@ -186,7 +189,7 @@ impl Collection {
     /// # Errors
     /// When the diff cannot be applied.
     pub fn update(&mut self, id: Value<'_>, diff: Doc<'_>, out: &mut impl Output) -> Result<bool, Reject> {
-        if self.tables.is_empty() {
+        if self.lacks(&id) {
             return Ok(false); // an update of a missing document: only while catching up, ignored (contract, section 6)
         }
         self.pass(id, out, |pass, root| pass.apply_diff(root, diff))
@@ -197,7 +200,7 @@ impl Collection {
     /// # Errors
     /// When the id is of a type that cannot be stored.
     pub fn delete(&mut self, id: Value<'_>, out: &mut impl Output) -> Result<bool, Reject> {
-        if self.tables.is_empty() {
+        if self.lacks(&id) {
             return Ok(false);
         }
         self.pass(id, out, |pass, root| {
@@ -249,6 +252,7 @@ impl Collection {
             rows: self.rows,
         };
         let mut pass = Pass::new(borrowed, out, id, key);
+        pass.id_column = self.id_column.as_ref().filter(|column| column.ty == PgType::Jsonb).map(|column| column.index);
         let result = convert(&mut pass, &mut self.root);
         changed |= pass.changed();
         self.rows = pass.rows;

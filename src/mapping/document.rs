@@ -13,6 +13,7 @@ use super::json::{self, Flavour};
 use super::losses::{self, Loss};
 use super::options::OnTypeConflict;
 use super::policy::{FieldOptions, Policies};
+use super::root::write_id;
 use super::shape::{ColumnState, Field, Kind, Node, Place, Route, field_mut};
 use crate::model::bson::{Doc, Value};
 use crate::model::limits::MAX_NESTING;
@@ -45,6 +46,8 @@ pub struct Pass<'s, 'd, O: Output> {
     pub(super) rows: u64,
     /// Documents around the one that is being read; after an error the conversion is over and it counts no more.
     depth: usize,
+    /// The root table's column `_id`, where it is not the key.
+    pub(super) id_column: Option<usize>,
 }
 
 /// What a conversion borrows from its collection.
@@ -62,8 +65,24 @@ pub(super) struct Borrowed<'s> {
 impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     pub(super) fn new(borrowed: Borrowed<'s>, out: &'s mut O, id: Value<'d>, key: Key) -> Self {
         let Borrowed { collection, namespace, shared, policies, tables, extras, ddl, rows } = borrowed;
-        let (changed, spare, depth) = (false, Vec::new(), 0);
-        Self { collection, namespace, shared, policies, tables, extras, ddl, out, id, key, changed, spare, rows, depth }
+        let (changed, spare, depth, id_column) = (false, Vec::new(), 0, None);
+        Self {
+            collection,
+            namespace,
+            shared,
+            policies,
+            tables,
+            extras,
+            ddl,
+            out,
+            id,
+            key,
+            changed,
+            spare,
+            rows,
+            depth,
+            id_column,
+        }
     }
 
     /// True when the shape changed.
@@ -106,6 +125,9 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         self.rows += 1;
         let number = self.rows;
         let full = self.is_full(node.table);
+        if let (true, Some(column)) = (node.path.is_empty(), self.id_column) {
+            cells.row.set(column, &write_id(self.id, PgType::Jsonb)?);
+        }
         for element in document.elements() {
             let (name, value) = element?;
             if node.path.is_empty() && name == b"_id" {

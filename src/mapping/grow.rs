@@ -16,7 +16,7 @@ use crate::model::write_set::{Ddl, Form, PathRow};
 /// The column of array elements that are not documents.
 const VALUE_COLUMN: &str = "_value";
 
-/// Names that fields cannot have in any table (mapping contract, section 3; `_key` will be the key of mixed ids).
+/// Names that fields cannot have in any table (mapping contract, section 3; `_key` is the key of mixed ids).
 const RESERVED: [&str; 4] = ["_index", VALUE_COLUMN, EXTRA_COLUMN, "_key"];
 
 /// What a column learns from a value: an empty array tells nothing.
@@ -150,7 +150,8 @@ impl<O: Output> Pass<'_, '_, O> {
         let mut columns: Vec<Column> = parent.key_columns().to_vec();
         let full_path = |name: &str| self.full_path(place.owner(), name);
         let renamed = match place.kind {
-            Kind::Root => Some(format!("{}__id", parent.name.as_str())),
+            // `_id`, or the `_key` of mixed ids.
+            Kind::Root => parent.columns.first().map(|key| format!("{}_{}", parent.name.as_str(), key.name.as_str())),
             Kind::Array => {
                 place.owner().last().map(|name| format!("{}__index", self.shared.options.naming.apply(name)))
             }

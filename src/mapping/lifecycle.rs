@@ -24,6 +24,7 @@ impl Collection {
         self.root.fields.clear();
         self.extras.clear();
         self.id_column = None;
+        self.wide_ids = false;
     }
 
     /// The collection is called `to` now; its tables, children and key columns follow. Does nothing when everything has
@@ -54,17 +55,17 @@ impl Collection {
         let Some(root) = self.tables.first() else { return renamed };
         let (_, wanted) = self.shared.target(&self.namespace);
         let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
-        let old_key = format!("{}__id", root.name.as_str());
-        let new_key = format!("{}__id", name.as_str());
+        let key = root.columns.first().map_or("_id", |key| key.name.as_str());
+        let new_key = format!("{}_{key}", name.as_str());
         place(&mut renamed, self.root.table, |table| {
             table.schema = self.schema.clone();
             table.name = name.clone();
         });
-        self.rename_children(&self.root, name.as_str(), (&old_key, &new_key), &mut renamed);
+        self.rename_children(&self.root, name.as_str(), &new_key, &mut renamed);
         renamed
     }
 
-    fn rename_children(&self, node: &Node, root: &str, key: (&str, &str), renamed: &mut Vec<SharedTable>) {
+    fn rename_children(&self, node: &Node, root: &str, key: &str, renamed: &mut Vec<SharedTable>) {
         for child in node.children() {
             if child.flat > 0 {
                 self.rename_children(child, root, key, renamed);
@@ -145,8 +146,8 @@ fn place(tables: &mut [SharedTable], index: usize, change: impl FnOnce(&mut Tabl
     }
 }
 
-/// `<old root>__id` becomes `<new root>__id` in a child table.
-fn rename_key(table: &mut Table, (_, new): (&str, &str), hashed: &str) {
+/// `<old root>__id` becomes `<new root>__id` in a child table, and `__key` likewise.
+fn rename_key(table: &mut Table, new: &str, hashed: &str) {
     let others: Vec<Identifier> = table.columns.iter().skip(1).map(|column| column.name.clone()).collect();
     if let Some(key) = table.columns.first_mut() {
         key.name = identifier(new, hashed, |name| others.iter().any(|other| other.as_str() == name));
@@ -165,8 +166,18 @@ fn between(table: &SharedTable, index: usize) -> Option<SharedTable> {
 pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
     let mut latest: HashMap<TableId, SharedTable> = HashMap::new();
     for change in &ddl {
-        if let Ddl::AddColumn(table) | Ddl::Widen { table, .. } = change {
-            latest.insert(table.id, Arc::clone(table));
+        match change {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } => drop(latest.insert(table.id, Arc::clone(table))),
+            Ddl::Rekey(rekey) => {
+                latest.extend(rekey.tables.iter().map(|(_, after)| (after.id, Arc::clone(after))));
+            }
+            Ddl::CreateTable(_)
+            | Ddl::DropTable(_)
+            | Ddl::RenameTable { .. }
+            | Ddl::Path(_)
+            | Ddl::Collection(_)
+            | Ddl::Forget(_)
+            | Ddl::Gone(_) => {}
         }
     }
     let mut created = HashSet::new();
@@ -182,6 +193,12 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
                 let same = |other: &Ddl| matches!(other, Ddl::Path(old) if same_place(old, &row));
                 kept.retain(|other| !same(other));
                 kept.push(Ddl::Path(row));
+            }
+            Ddl::Rekey(mut rekey) => {
+                rekey.tables.retain(|(_, after)| !created.contains(&after.id));
+                if !rekey.tables.is_empty() {
+                    kept.push(Ddl::Rekey(rekey));
+                }
             }
             Ddl::AddColumn(_)
             | Ddl::Widen { .. }
@@ -199,4 +216,72 @@ fn same_place(a: &PathRow, b: &PathRow) -> bool {
     // An array's own path may have two columns, `_value` and `_extra`.
     let column = |row: &PathRow| row.column.as_ref().map(|(name, _)| name.clone());
     (&a.path, a.form, &a.schema, &a.table, column(a)) == (&b.path, b.form, &b.schema, &b.table, column(b))
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+    use crate::mapping::collection::{Output, Shared};
+    use crate::model::bson::Document;
+    use crate::model::namespace::CollectionId;
+    use crate::model::row::{Key, Row};
+    use crate::model::write_set::Anomaly;
+
+    struct Nothing;
+
+    impl Output for Nothing {
+        fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
+        fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
+        fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
+        fn anomaly(&mut self, _: Anomaly) {}
+    }
+
+    fn collection() -> Collection {
+        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
+        Collection::new(CollectionId([1; 16]), Namespace::parse("db.c").expect("a name"), shared)
+    }
+
+    /// The schema changes of some documents together.
+    fn learn(collection: &mut Collection, documents: &[bson::Document]) -> Vec<Ddl> {
+        for document in documents {
+            let document = Document::new(document.to_vec().expect("bson")).expect("bson");
+            collection.document(document.as_doc(), false, &mut Nothing).expect("stored");
+        }
+        compact(collection.take_ddl())
+    }
+
+    fn names(table: &Table) -> Vec<&str> {
+        table.columns.iter().map(|column| column.name.as_str()).collect()
+    }
+
+    /// The tables that get another key, and the columns of those that are made.
+    fn keys(ddl: &[Ddl]) -> (Vec<&str>, Vec<Vec<&str>>) {
+        let (mut rekeyed, mut created) = (Vec::new(), Vec::new());
+        for change in ddl {
+            if let Ddl::Rekey(rekey) = change {
+                rekeyed.extend(rekey.tables.iter().map(|(_, table)| table.name.as_str()));
+            }
+            if let Ddl::CreateTable(table) = change {
+                created.push(names(table));
+            }
+        }
+        (rekeyed, created)
+    }
+
+    #[test]
+    fn tables_that_are_made_with_another_key_do_not_get_it_twice() {
+        let mut collection = collection();
+        learn(&mut collection, &[doc! {"_id": 1, "a": {"x": 1}}]);
+        let ddl = learn(&mut collection, &[doc! {"_id": 2, "b": {"x": 1}}, doc! {"_id": "s", "c": {"x": 1}, "d": 1}]);
+        assert_eq!(keys(&ddl), (vec!["c", "c_a"], vec![vec!["c__key", "x"], vec!["c__key", "x"]]));
+        assert_eq!(collection.tables().first().map(|root| names(root)), Some(vec!["_key", "_id", "d"]));
+    }
+
+    #[test]
+    fn tables_that_are_all_new_are_made_as_they_are_at_the_end() {
+        let ddl = learn(&mut collection(), &[doc! {"_id": 1, "a": {"x": 1}}, doc! {"_id": "s"}]);
+        assert_eq!(keys(&ddl), (vec![], vec![vec!["_key", "_id"], vec!["c__key", "x"]]));
+    }
 }

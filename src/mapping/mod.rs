@@ -9,6 +9,7 @@ mod delta;
 mod document;
 mod extra;
 mod grow;
+pub mod identity;
 pub mod json;
 pub mod json_diff;
 pub mod lifecycle;

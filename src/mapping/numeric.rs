@@ -52,7 +52,8 @@ fn parse(text: &str) -> Result<(Vec<u8>, i32), OutOfRange> {
     Ok((digits.iter().map(|digit| digit - b'0').collect(), exponent.checked_sub(places).ok_or(OutOfRange)?))
 }
 
-fn finite(negative: bool, text: &str, out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+/// The digits without zeros at either end, and the power of ten of the last one; no digits for zero.
+fn shortest(text: &str) -> Result<(Vec<u8>, i32), OutOfRange> {
     let (mut digits, mut scale) = parse(text)?;
     let leading = digits.iter().take_while(|digit| **digit == 0).count();
     digits.drain(..leading);
@@ -60,6 +61,38 @@ fn finite(negative: bool, text: &str, out: &mut Vec<u8>) -> Result<(), OutOfRang
         digits.pop();
         scale += 1;
     }
+    Ok((digits, scale))
+}
+
+/// A number in text as PostgreSQL prints `trim_scale` of its `numeric`: without an exponent, without zeros that say
+/// nothing. Equal numbers have equal texts.
+///
+/// # Errors
+/// When it is no number, or has more digits than `numeric` can hold.
+pub fn plain_text(text: &str) -> Result<String, OutOfRange> {
+    let (sign, unsigned) = text.strip_prefix('-').map_or(("", text.trim_start_matches('+')), |rest| ("-", rest));
+    match unsigned {
+        "NaN" | "sNaN" => return Ok("NaN".into()),
+        "Infinity" | "Inf" => return Ok(format!("{sign}Infinity")),
+        _ => {}
+    }
+    let (digits, scale) = shortest(unsigned)?;
+    if digits.is_empty() {
+        return Ok("0".into());
+    }
+    let mut plain: String = digits.iter().map(|digit| char::from(b'0' + digit)).collect();
+    let places = usize::try_from((-scale).clamp(0, 16_383)).map_err(|_| OutOfRange)?;
+    plain += &"0".repeat(usize::try_from(scale.clamp(0, 131_072)).map_err(|_| OutOfRange)?);
+    if places > 0 {
+        let missing = (places + 1).saturating_sub(plain.len());
+        plain.insert_str(0, &"0".repeat(missing));
+        plain.insert(plain.len() - places, '.');
+    }
+    Ok(format!("{sign}{plain}"))
+}
+
+fn finite(negative: bool, text: &str, out: &mut Vec<u8>) -> Result<(), OutOfRange> {
+    let (mut digits, scale) = shortest(text)?;
     if digits.is_empty() {
         special(POSITIVE, out);
         return Ok(());
@@ -141,6 +174,22 @@ mod tests {
         assert_eq!(bytes("1"), bytes("1.000"));
         assert_eq!(bytes("1000"), bytes("1E+3"));
         assert_eq!(bytes("0"), bytes("-0E-6176"));
+    }
+
+    #[test]
+    fn plain_text_has_no_exponent_and_one_form() {
+        for (text, plain) in [
+            ("1.50", "1.5"),
+            ("-0.00", "0"),
+            ("1E+3", "1000"),
+            ("-12.5E-3", "-0.0125"),
+            ("120E-1", "12"),
+            ("1E-7", "0.0000001"),
+            ("-Infinity", "-Infinity"),
+            ("-NaN", "NaN"),
+        ] {
+            assert_eq!(plain_text(text).as_deref(), Ok(plain), "{text}");
+        }
     }
 
     #[test]

@@ -29,11 +29,14 @@ impl Collection {
         let damaged = |what: String| Damaged { namespace: row.namespace.to_string(), what };
         let mut collection = Collection::new(row.id, row.namespace.clone(), shared);
         collection.copied = row.copied;
+        collection.wide_ids = row.wide_ids;
         collection.ddl.clear();
         // Tables before their columns, parents before their children.
         paths.sort_by_key(|path| (path.path.len(), path.form == Form::Column));
         let id_type = paths.iter().find(|path| path.form == Form::Column && path.path == ["_id"]);
-        let id_type = id_type.and_then(|path| path.column.as_ref()).map(|(_, ty)| *ty);
+        // An `_id` of type `jsonb` is not the key; `_key` is.
+        let key_type = |ty| if ty == PgType::Jsonb { PgType::Bytea } else { ty };
+        let id_type = id_type.and_then(|path| path.column.as_ref()).map(|(_, ty)| key_type(*ty));
         let mut index = HashMap::new();
         for path in paths.iter().filter(|path| path.form != Form::Column) {
             let id_type = id_type.ok_or_else(|| damaged("no row for _id".into()))?;
@@ -73,7 +76,9 @@ impl Collection {
         let (name, ty) = path.column.clone()?;
         let seen = TypeSet::from_names(path.bson_types.iter().copied());
         if table == 0 && path.path == ["_id"] {
-            self.id_column = Some(ColumnState { index: 0, ty, seen, subtype: path.subtype });
+            let keyed = ty == PgType::Jsonb;
+            let index = if keyed { push_column(self.tables.get_mut(table)?, name, ty) } else { 0 };
+            self.id_column = Some(ColumnState { index, ty, seen, subtype: path.subtype });
             return Some(());
         }
         let index = push_column(self.tables.get_mut(table)?, name, ty);

@@ -275,9 +275,12 @@ impl<'a> Cursor<'a> {
         let length = self.length(EXPECTED)?;
         let [subtype] = self.array(EXPECTED)?;
         let bytes = self.take(length, EXPECTED)?;
-        // Subtype 2 repeats the length inside the data (bsonspec.org); the inner bytes are the value.
-        let bytes = if subtype == 2 { bytes.get(4..).unwrap_or(bytes) } else { bytes };
-        Ok(Value::Binary { subtype, bytes })
+        // Subtype 2 repeats the length inside the data (bsonspec.org); the inner bytes are the value. MongoDB takes a wrong
+        // length too, and tells such data from right ones (seen with `_id`s); there the whole is the value.
+        let inner = bytes
+            .split_first_chunk::<4>()
+            .filter(|(length, rest)| subtype == 2 && usize::try_from(i32::from_le_bytes(**length)) == Ok(rest.len()));
+        Ok(Value::Binary { subtype, bytes: inner.map_or(bytes, |(_, rest)| rest) })
     }
 
     fn code_with_scope(&mut self) -> Result<Value<'a>, Malformed> {

@@ -67,6 +67,8 @@ pub enum Ddl {
         /// The subtype of its binary data, where it has such.
         subtype: Option<u8>,
     },
+    /// The key becomes the column `_key`.
+    Rekey(Rekey),
     /// A table goes away.
     DropTable(SharedTable),
     /// A table gets another name, within or across schemas.
@@ -84,6 +86,19 @@ pub enum Ddl {
     Forget(CollectionId),
     /// A collection is gone for good: the marks of its snapshot and its quarantine go too.
     Gone(CollectionId),
+}
+
+/// All tables of a collection get another key: the digest of the canonical form of the id that it was.
+#[derive(Debug, Clone)]
+pub struct Rekey {
+    /// Each table as it was and as it is, the root's first. There, `_id` becomes an ordinary column of type `jsonb`.
+    pub tables: Vec<(SharedTable, SharedTable)>,
+    /// The key's type before.
+    pub from: PgType,
+    /// The BSON types that lie in it.
+    pub seen: Vec<&'static str>,
+    /// The subtype of its binary data, where it has such.
+    pub subtype: Option<u8>,
 }
 
 /// The form of a path, as in `tailwater.paths.form`.
@@ -152,6 +167,8 @@ pub struct CollectionRow {
     pub namespace: Namespace,
     /// True once every document that it had at the start is in PostgreSQL.
     pub copied: bool,
+    /// True once it had an `_id` that is a double of 2 to the 53 or more, which no `numeric` key may hold.
+    pub wide_ids: bool,
 }
 
 /// One row of `tailwater.anomalies`.

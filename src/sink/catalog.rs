@@ -56,7 +56,7 @@ impl Target {
         let pipeline = &&**self.pipeline();
         let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, "reading the catalog", error);
         let mut known = Known::default();
-        let sql = "SELECT collection::text, namespace, copied FROM tailwater.collections WHERE pipeline = $1";
+        let sql = "SELECT collection::text, namespace, copied, wide_ids FROM tailwater.collections WHERE pipeline = $1";
         for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
             known.collections.push(collection_row(&row).ok_or_else(|| damaged("collections"))?);
         }
@@ -88,7 +88,7 @@ pub(super) fn damaged(table: &str) -> Error {
 
 fn collection_row(row: &Row) -> Option<CollectionRow> {
     let id = CollectionId::parse(row.get(0))?;
-    Some(CollectionRow { id, namespace: Namespace::parse(row.get(1))?, copied: row.get(2) })
+    Some(CollectionRow { id, namespace: Namespace::parse(row.get(1))?, copied: row.get(2), wide_ids: row.get(3) })
 }
 
 fn path_row(row: &Row) -> Option<PathRow> {
@@ -158,12 +158,13 @@ impl CatalogWriter<'_> {
     }
 
     pub async fn collection(&self, row: &CollectionRow) -> Result<()> {
-        let sql = "INSERT INTO tailwater.collections (pipeline, collection, namespace, copied) \
-                   VALUES ($1, $2::text::uuid, $3, $4) ON CONFLICT (pipeline, collection) DO UPDATE SET \
-                   namespace = EXCLUDED.namespace, copied = EXCLUDED.copied";
+        let sql = "INSERT INTO tailwater.collections (pipeline, collection, namespace, copied, wide_ids) \
+                   VALUES ($1, $2::text::uuid, $3, $4, $5) ON CONFLICT (pipeline, collection) DO UPDATE SET \
+                   namespace = EXCLUDED.namespace, copied = EXCLUDED.copied, wide_ids = EXCLUDED.wide_ids";
         let (id, namespace) = (row.id.to_string(), row.namespace.to_string());
         let pipeline = self.pipeline();
-        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied]).await?;
+        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied, &row.wide_ids])
+            .await?;
         // What waits in quarantine has the collection's name, as everything else of it.
         let sql = "UPDATE tailwater.quarantine SET namespace = $3 \
                    WHERE pipeline = $1 AND collection = $2::text::uuid AND namespace <> $3";

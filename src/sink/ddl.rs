@@ -119,6 +119,7 @@ impl CatalogWriter<'_> {
             Ddl::DropTable(table) => {
                 self.locking("drop_table", &format!("DROP TABLE IF EXISTS {}", table.qualified())).await
             }
+            Ddl::Rekey(rekey) => self.rekey(rekey).await,
             Ddl::RenameTable { from, to } => self.rename(from, to).await,
             Ddl::Path(row) => self.path(row).await,
             Ddl::Collection(row) => self.collection(row).await,
@@ -143,8 +144,14 @@ impl CatalogWriter<'_> {
 
     /// A statement that takes its table from everybody else. Gives up only with the connection; a stop of the daemon
     /// leaves the whole transaction to the next start.
-    async fn locking(&self, kind: &str, sql: &str) -> Result<()> {
+    pub(super) async fn locking(&self, kind: &str, sql: &str) -> Result<()> {
         tracing::info!(kind, sql, "schema change");
+        self.turns(sql).await?;
+        self.event(kind, sql).await
+    }
+
+    /// Runs a statement that waits for locks, in turns.
+    pub(super) async fn turns(&self, sql: &str) -> Result<()> {
         let turn = format!(
             "SAVEPOINT lock_turn; SET LOCAL lock_timeout = {LOCK_TURN_MS}; {sql}; \
              SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'; RELEASE lock_turn"
@@ -158,7 +165,7 @@ impl CatalogWriter<'_> {
             undone.map_err(|error| fault(Stage::Sink, "ending a turn of waiting for a lock", &error))?;
             wait.pause(sql).await;
         }
-        self.event(kind, sql).await
+        Ok(())
     }
 
     /// `CREATE SCHEMA IF NOT EXISTS` asks for the right to create even where the schema exists, so it is looked up first.

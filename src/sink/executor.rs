@@ -166,23 +166,24 @@ impl Executor {
     /// Rows of a table that were made before it changes are written before that; other tables' rows can wait.
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
         self.open().await?;
-        let changes = match ddl {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => {
-                self.batch.fold.take_table(table.id)
-            }
-            Ddl::RenameTable { from, .. } => self.batch.fold.take_table(from.id),
-            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
+        let tables = match ddl {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => vec![table.id],
+            Ddl::RenameTable { from, .. } => vec![from.id],
+            Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
+            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
             Ddl::Gone(id) => {
                 // Written after the collection's end it would stay for ever.
                 self.batch.quarantined.retain(|(document, _)| document.collection != *id);
                 self.batch.counts.quarantine = true;
-                None
+                Vec::new()
             }
         };
-        if let Some(changes) = changes
-            && !matches!(ddl, Ddl::DropTable(_))
-        {
-            self.write(changes).await?;
+        for table in tables {
+            if let Some(changes) = self.batch.fold.take_table(table)
+                && !matches!(ddl, Ddl::DropTable(_))
+            {
+                self.write(changes).await?;
+            }
         }
         if let Ddl::Collection(_) | Ddl::Forget(_) = ddl {
             // What waits in quarantine is renamed, or goes, with its collection.

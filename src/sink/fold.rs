@@ -237,7 +237,7 @@ mod tests {
         let mut changes = fold.take();
         let Some(RowState::Patch(mut row, pending)) = changes[0].rows.remove(&key("x", 0)) else { panic!("patch") };
         assert_eq!(pending.len(), 1);
-        let left = apply_here(&mut row, pending, false).expect("applies");
+        let left = apply_here(&table, &mut row, pending, false).expect("applies");
         assert_eq!((row.cell(3), left.len()), (Cell::Value(b"\x01[9,6]".as_slice()), 0));
     }
 

@@ -16,6 +16,7 @@ pub mod fence;
 mod fold;
 pub mod options;
 pub mod quarantine;
+mod rekey;
 pub mod sql;
 pub mod status;
 pub mod target;

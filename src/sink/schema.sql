@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS tailwater.collections (
     collection uuid NOT NULL,
     namespace text NOT NULL,
     copied boolean NOT NULL,
+    wide_ids boolean NOT NULL DEFAULT false,
     PRIMARY KEY (pipeline, collection)
 );
 

@@ -68,7 +68,7 @@ pub fn widen(table: &Table, index: usize, from: PgType, seen: &[&str], subtype: 
 
 /// A stored value as the wider type. A double goes to `numeric` through its shortest text, because PostgreSQL's own
 /// cast rounds to 15 digits (`float8_numeric`).
-fn widened(name: &Identifier, from: PgType, to: PgType, seen: &[&str], subtype: Option<u8>) -> String {
+pub fn widened(name: &Identifier, from: PgType, to: PgType, seen: &[&str], subtype: Option<u8>) -> String {
     match (from, to) {
         (PgType::Double, PgType::Numeric) => format!("{name}::text::numeric"),
         (_, PgType::Jsonb) => as_jsonb(name, from, seen, subtype),

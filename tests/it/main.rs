@@ -32,6 +32,7 @@ mod many;
 mod mapping_basics;
 mod mapping_options;
 mod metadata;
+mod mixed_ids;
 mod oracle;
 mod plan;
 mod property;

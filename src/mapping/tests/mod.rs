@@ -127,7 +127,7 @@ impl World {
 
     /// The same mapping, read back from its catalog rows.
     pub fn restarted(&self) -> Self {
-        let row = CollectionRow { id: self.collection.id(), namespace: namespace(), copied: true };
+        let row = CollectionRow { id: self.collection.id(), namespace: namespace(), copied: true, wide_ids: false };
         let mut shared = self.collection.shared.clone();
         shared.names = Arc::new(TableNames::default());
         let restored = Collection::restore(&row, self.collection.path_rows(), shared).expect("restored");

@@ -1,6 +1,6 @@
 //! Whole databases: MongoDB's documents one by one against what the rows say.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use mongodb::bson::{RawDocumentBuf, doc};
@@ -138,7 +138,7 @@ impl Comparison<'_> {
             let source = bson::decode(raw);
             let id = Norm::from_value(bson::get(&source, "_id").expect("every document has an _id"));
             let key = (self.namespace.clone(), id.key());
-            match (decoded.documents.remove(&key.1), self.records.quarantine.remove(&key)) {
+            match (take(&mut decoded.documents, &key.1, &source), self.records.quarantine.remove(&key)) {
                 (Some(row), None) => self.document(&source, &id, &row),
                 (None, Some(rows)) => self.quarantined(&source, raw, &id, &rows),
                 (None, None) => {
@@ -149,8 +149,8 @@ impl Comparison<'_> {
             }
         }
         let namespace = self.namespace.clone();
-        let extra = decoded.documents.into_keys().map(|id| Finding::Extra { namespace: namespace.clone(), id });
-        self.report.findings.extend(extra);
+        let left = decoded.documents.into_iter().flat_map(|(id, rows)| vec![id; rows.len()]);
+        self.report.findings.extend(left.map(|id| Finding::Extra { namespace: namespace.clone(), id }));
     }
 
     fn problem(&mut self, id: &Norm, what: &str) {
@@ -206,11 +206,21 @@ impl Comparison<'_> {
     }
 }
 
+/// Of the documents whose `_id`s read the same, the one that is nearest.
+fn take(documents: &mut HashMap<String, Vec<Norm>>, key: &str, source: &Fields) -> Option<Norm> {
+    let same = documents.get_mut(key)?;
+    let source = Norm::from_fields(source);
+    let found = same.iter().map(|row| compared(&source, row).differences.len()).enumerate();
+    let (nearest, _) = found.min_by_key(|(_, differences)| *differences)?;
+    Some(same.swap_remove(nearest))
+}
+
 fn not_representable(id: &Norm) -> bool {
     match id {
         Norm::BadText(_) => true,
         Norm::Date(millis) => super::norm::beyond(*millis).is_some(),
         Norm::Document(fields) => fields.values().any(not_representable),
+        Norm::Array(items) => items.iter().any(not_representable),
         _ => false,
     }
 }

@@ -166,12 +166,18 @@ impl Norm {
         Norm::from_value(&fields[0].1)
     }
 
-    /// A text that is equal exactly for values that MongoDB's `_id` index takes as equal (scalars only).
+    /// A text that is equal for values that MongoDB's `_id` index takes as equal, and else only where they differ in what
+    /// jsonb does not keep.
     pub fn key(&self) -> String {
         match self {
             Norm::Zero | Norm::NegativeZero | Norm::SomeZero => "zero".to_owned(),
             // As `tailwater.quarantine` and `tailwater.anomalies` write it.
             Norm::BadText(bytes) => Norm::Binary(0, bytes.clone()).key(),
+            Norm::Document(fields) => {
+                let add = |text: String, (name, value): (&String, &Norm)| text + &format!("{name:?}:{},", value.key());
+                fields.iter().fold("{".to_owned(), add) + "}"
+            }
+            Norm::Array(items) => items.iter().fold("[".to_owned(), |text, item| text + &item.key() + ",") + "]",
             other => format!("{other:?}"),
         }
     }

@@ -82,13 +82,13 @@ impl Records {
             let (id, rows) = documents.entry((row.get(0), row.get(1))).or_default();
             // Whole documents have an `_id`; in `document_id` it may have lost something.
             let whole = bson::get(&bson::decode(&quarantined.raw), "_id").map(Norm::from_value);
-            *id = id.take().or(whole).or_else(|| json::parse(row.get::<_, Option<&str>>(2)?).ok());
+            *id = whole.or(id.take()).or_else(|| json::parse(row.get::<_, Option<&str>>(2)?).ok());
             rows.push(quarantined);
         }
         for ((namespace, id_key), (id, mut rows)) in documents {
             rows.iter_mut().for_each(|row| row.id.clone_from(&id));
             match id {
-                Some(id) => drop(self.quarantine.insert((namespace, id.key()), rows)),
+                Some(id) => self.quarantine.entry((namespace, id.key())).or_default().extend(rows),
                 None => self.problems.push(format!("{namespace}: a document without an id is in quarantine: {id_key}")),
             }
         }

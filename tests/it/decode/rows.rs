@@ -26,8 +26,8 @@ struct Rows<'a> {
 /// What the rows of one collection say.
 #[derive(Default)]
 pub struct Decoded {
-    /// Documents by the normal form of their `_id`.
-    pub documents: HashMap<String, Norm>,
+    /// Documents by the normal form of their `_id`; several where ids differ only in what jsonb does not keep.
+    pub documents: HashMap<String, Vec<Norm>>,
     pub problems: Vec<String>,
 }
 
@@ -51,9 +51,12 @@ pub async fn decode(postgres: &Client, root: &Table) -> Decoded {
             decoded.problems.push(format!("row {key} of {:?} has no _id", root.name));
             continue;
         };
-        if decoded.documents.insert(id.key(), document).is_some() {
+        let same = decoded.documents.entry(id.key()).or_default();
+        // jsonb keeps neither the order of fields nor the type of a number, so that two ids with a `_key` each may read the same.
+        if !same.is_empty() && root.keys.first().is_some_and(|key| key != "_key") {
             decoded.problems.push(format!("two rows of {:?} have _id {id:?}", root.name));
         }
+        same.push(document);
     }
     rows.orphans(&mut decoded.problems);
     decoded
@@ -84,7 +87,10 @@ async fn load<'a>(postgres: &Client, table: &'a Table, problems: &mut Vec<String
         let index: Index = keys.map(|k| k.parse().unwrap_or(usize::MAX)).collect();
         let mut values = Vec::with_capacity(table.columns.len());
         for (i, column) in table.columns.iter().enumerate() {
-            let value = text(table.keys.len() + i).map(|text| value(column, text)).transpose();
+            let is_id = table.path.is_empty() && column.at == ["_id"] && column.column_type == "jsonb";
+            // In a mixed `_id` a string is a string and an ObjectId is one.
+            let read = |text| if is_id { json::parse(text) } else { value(column, text) };
+            let value = text(table.keys.len() + i).map(read).transpose();
             values.push(value.unwrap_or_else(|problem| {
                 problems.push(format!("{schema}.{name}.{} of {root_key}: {problem}", column.name));
                 None

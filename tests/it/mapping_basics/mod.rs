@@ -15,7 +15,7 @@ use crate::harness::case::Case;
 
 impl Case {
     /// `name type` of every column of a table of database `db`, sorted.
-    async fn columns(&self, table: &str) -> Vec<String> {
+    pub async fn columns(&self, table: &str) -> Vec<String> {
         let table = format!("{{db}}.{}", quote(table));
         let query = format!(
             "SELECT attname || ' ' || format_type(atttypid, atttypmod) FROM pg_attribute \
@@ -25,7 +25,7 @@ impl Case {
     }
 
     /// The columns of a table's primary key, in its order.
-    async fn key(&self, table: &str) -> Vec<String> {
+    pub async fn key(&self, table: &str) -> Vec<String> {
         let table = format!("{{db}}.{}", quote(table));
         let query = format!(
             "SELECT attname FROM pg_index JOIN pg_attribute ON attrelid = indrelid AND attnum = ANY (indkey) \

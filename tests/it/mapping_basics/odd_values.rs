@@ -49,7 +49,7 @@ async fn dates_outside_the_calendar_are_infinite_and_recorded() {
     assert_eq!(case.lines(recorded).await, ["1 | at", "2 | at"]);
 }
 
-/// In this release an `_id` that the table's key cannot take means quarantine, never silence and never a stop.
+/// An `_id` that PostgreSQL cannot hold means quarantine, never silence and never a stop.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_document_whose_id_does_not_fit_is_in_quarantine() {
     let case = Case::new("quarantine").await;
@@ -57,7 +57,7 @@ async fn a_document_whose_id_does_not_fit_is_in_quarantine() {
     collection.insert_one(doc! {"_id": 1, "x": 1}).await.expect("inserted");
     let daemon = case.start(&case.config());
     case.settle().await;
-    let ids = [bson!("text"), bson!({"embedded": 1}), bson!("a\0b")];
+    let ids = [bson!("\0"), bson!({"embedded": "\0"}), bson!("a\0b")];
     for id in &ids {
         collection.insert_one(doc! {"_id": id, "x": 2}).await.expect("inserted");
         collection.update_one(doc! {"_id": id}, doc! {"$set": {"x": 3}}).await.expect("updated");

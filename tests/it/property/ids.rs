@@ -19,9 +19,11 @@ pub enum IdKind {
     Bytes,
     Date,
     Bool,
+    /// All of them, and documents of two.
+    Any,
 }
 
-const KINDS: [IdKind; 14] = [
+const KINDS: [IdKind; 17] = [
     IdKind::Int,
     IdKind::Int,
     IdKind::Text,
@@ -36,6 +38,9 @@ const KINDS: [IdKind; 14] = [
     IdKind::Bytes,
     IdKind::Date,
     IdKind::Bool,
+    IdKind::Any,
+    IdKind::Any,
+    IdKind::Any,
 ];
 
 /// A kind for a collection.
@@ -69,5 +74,15 @@ pub fn id(random: &mut Random, kind: IdKind) -> Value {
         }
         IdKind::Date => values::value(random, Kind::Date),
         IdKind::Bool => Value::Boolean(random.percent(50)),
+        IdKind::Any if random.percent(25) => {
+            let (a, b) = (self::kind(random), self::kind(random));
+            let mut fields = vec![(b"a".to_vec(), id(random, a)), (b"b".to_vec(), id(random, b))];
+            fields.rotate_left(random.below(2));
+            Value::Document(fields)
+        }
+        IdKind::Any => {
+            let one = self::kind(random);
+            id(random, one)
+        }
     }
 }
