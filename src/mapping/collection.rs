@@ -214,7 +214,7 @@ impl Collection {
     /// # Errors
     /// As [`Collection::delete`].
     pub fn retire(&mut self, id: Value<'_>, out: &mut impl Output) -> Result<bool, Reject> {
-        if self.tables.is_empty() {
+        if self.lacks(&id) {
             return Ok(false);
         }
         self.pass(id, out, |pass, root| {
