@@ -35,6 +35,8 @@ pub enum Finding {
     Gone(String),
     /// A value that is not stored as it is, and is not on record either.
     Unrecorded { namespace: String, id: String, lost: Lost },
+    /// A document that is where it should not be.
+    Wrong { namespace: String, id: String, what: String },
     /// A document in quarantine that MongoDB has no more.
     Unreleased { namespace: String, id: String, rows: Vec<String> },
     /// A document that only MongoDB has.
@@ -59,6 +61,7 @@ impl fmt::Display for Report {
                     let original = show(Some(&lost.original));
                     writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record")?;
                 }
+                Finding::Wrong { namespace, id, what } => writeln!(f, "  {namespace} {id} {what}")?,
                 Finding::Unreleased { namespace, id, rows } => {
                     writeln!(f, "  {namespace} {id} is in quarantine and not in MongoDB: {rows:?}")?;
                 }
@@ -154,8 +157,8 @@ impl Comparison<'_> {
     }
 
     fn problem(&mut self, id: &Norm, what: &str) {
-        let problem = format!("{} {} {what}", self.namespace, show(Some(id)));
-        self.report.findings.push(Finding::Problem(problem));
+        let (namespace, id, what) = (self.namespace.clone(), show(Some(id)), what.to_owned());
+        self.report.findings.push(Finding::Wrong { namespace, id, what });
     }
 
     fn document(&mut self, source: &Fields, id: &Norm, row: &Norm) {

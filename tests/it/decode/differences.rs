@@ -105,6 +105,7 @@ impl Walk {
             (Norm::Binary(_, a), Norm::SomeBinary(b)) if a == b => {}
             (Norm::BadText(a), Norm::Text(b) | Norm::TextOrObjectId(b)) if cleaned(a) == *b => self.lose(source),
             (Norm::Date(millis), Norm::Beyond { .. }) if beyond(*millis).as_ref() == Some(decoded) => self.lose(source),
+            (Norm::Double(a), Norm::Number(b)) | (Norm::Number(b), Norm::Double(a)) if b.is_double(*a) => {}
             (a, b) if a == b => {}
             // One `_id` for MongoDB, one key for PostgreSQL.
             (Norm::NegativeZero, Norm::Zero) if self.names == ["_id"] => {}

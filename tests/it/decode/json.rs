@@ -163,7 +163,7 @@ fn wrapped(name: &str, value: &Norm) -> Option<Norm> {
         },
         // `{"$date": {"$numberLong": …}}`: the inner wrapper has become a number already.
         ("$date", Norm::Number(number)) => number.to_i64().map(Norm::Date),
-        ("$date", Norm::SomeZero) => Some(Norm::Date(0)),
+        ("$date", Norm::SomeZero | Norm::Zero) => Some(Norm::Date(0)),
         ("$binary", Norm::Document(parts)) => binary(parts),
         _ => None,
     }

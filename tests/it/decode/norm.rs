@@ -19,8 +19,10 @@ pub struct Number {
 pub enum Norm {
     Null,
     Bool(bool),
-    /// Any finite number but zero.
+    /// Any finite number but zero, and no double.
     Number(Number),
+    /// A finite double but zero.
+    Double(f64),
     Zero,
     NegativeZero,
     NaN,
@@ -72,6 +74,21 @@ impl Number {
         Some(Self { negative, digits, exponent })
     }
 
+    /// The double that its digits, few enough for one, are read as.
+    fn to_f64(&self) -> Option<f64> {
+        const MOST_DIGITS: usize = 17;
+        let sign = if self.negative { "-" } else { "" };
+        if self.digits.len() > MOST_DIGITS {
+            return None;
+        }
+        format!("{sign}{}e{}", self.digits, self.exponent).parse().ok()
+    }
+
+    /// True when both are one number, as far as a double and decimal digits can be.
+    pub fn is_double(&self, double: f64) -> bool {
+        self.to_f64() == Some(double)
+    }
+
     fn is_zero(&self) -> bool {
         self.digits.is_empty()
     }
@@ -85,13 +102,10 @@ impl Number {
 }
 
 impl Norm {
-    /// A number in decimal text of `double precision`, whose zeros have a sign.
+    /// A number in decimal text of a double, whose zeros have a sign.
     pub fn double(text: &str) -> Option<Self> {
-        Some(match Self::numeric(text)? {
-            Norm::SomeZero if text.starts_with('-') => Norm::NegativeZero,
-            Norm::SomeZero => Norm::Zero,
-            other => other,
-        })
+        Self::numeric(text)?;
+        text.parse().ok().map(|double| Norm::from_value(&Value::Double(double)))
     }
 
     /// A number in decimal text of any other type.
@@ -122,7 +136,8 @@ impl Norm {
             Value::Double(d) if d.is_nan() => Norm::NaN,
             Value::Double(d) if d.is_infinite() && *d > 0.0 => Norm::Infinity,
             Value::Double(d) if d.is_infinite() => Norm::NegativeInfinity,
-            Value::Double(d) => Norm::double(&shortest(*d)).expect("a double's text is a number"),
+            Value::Double(d) if *d == 0.0 => if d.is_sign_negative() { Norm::NegativeZero } else { Norm::Zero },
+            Value::Double(d) => Norm::Double(*d),
             Value::Int32(n) => number(n.to_string()),
             Value::Int64(n) => number(n.to_string()),
             Value::Decimal128(bytes) => decimal(&Decimal128::from_bytes(*bytes).to_string()),
@@ -171,6 +186,7 @@ impl Norm {
     pub fn key(&self) -> String {
         match self {
             Norm::Zero | Norm::NegativeZero | Norm::SomeZero => "zero".to_owned(),
+            Norm::Double(double) => Norm::numeric(&shortest(*double)).expect("a number").key(),
             // As `tailwater.quarantine` and `tailwater.anomalies` write it.
             Norm::BadText(bytes) => Norm::Binary(0, bytes.clone()).key(),
             Norm::Document(fields) => {

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap};
 use futures_util::TryStreamExt;
 use tokio_postgres::Client;
 
-use super::bson::Value;
 use super::catalog::{Column, Table};
 use super::json;
 use super::norm::{Norm, uuid};
@@ -210,7 +209,7 @@ fn value(column: &Column, text: &str) -> Result<Norm, String> {
     Ok(match column.column_type.as_str() {
         "boolean" => Norm::Bool(text == "true"),
         "integer" | "bigint" | "numeric" => number(Norm::numeric(text))?,
-        "double precision" => Norm::from_value(&Value::Double(text.parse().map_err(|e| format!("{text}: {e}"))?)),
+        "double precision" => number(Norm::double(text))?,
         "text" => textual(column, text),
         "uuid" => uuid(json::hex(&text.replace('-', ""))?),
         "bytea" => binary(column, json::hex(text.trim_start_matches("\\x"))?),

@@ -155,6 +155,7 @@ fn failure(case: &Case, plan: &Plan, report: &Report, world: &World) -> String {
     let places = report.findings.iter().filter_map(|finding| match finding {
         Finding::Unrecorded { namespace, id, .. }
         | Finding::Missing { namespace, id }
+        | Finding::Wrong { namespace, id, .. }
         | Finding::Unreleased { namespace, id, .. }
         | Finding::Different { namespace, id, .. } => Some((namespace, id)),
         _ => None,
