@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::cell;
 use super::collection::{Collection, Reject};
+use super::names::Claim;
 use super::shape::ColumnState;
 use super::types::{TypeSet, join_id, natural, subtype};
 use crate::model::bson::Value;
@@ -45,7 +46,9 @@ impl Collection {
             return Err(Reject("unsupported_id_type"));
         }
         let (_, wanted) = self.shared.target(&self.namespace);
-        let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        let claim = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        self.ddl.extend(asides(&self.schema, &claim));
+        let name = claim.name;
         let columns = Identifier::new("_id").map(|name| Column { name, ty }).into_iter().collect();
         let metadata = self.shared.options.metadata;
         let table = Table { id: TableId::fresh(), schema: self.schema.clone(), name, key: 1, columns, metadata };
@@ -129,6 +132,11 @@ impl Collection {
             copied: self.copied,
         }));
     }
+}
+
+/// How kept tables make way for a claim.
+pub(super) fn asides(schema: &Identifier, claim: &Claim) -> impl Iterator<Item = Ddl> {
+    claim.asides.iter().map(|(from, to)| Ddl::Aside { schema: schema.clone(), from: from.clone(), to: to.clone() })
 }
 
 /// The catalog row of a table.

@@ -167,11 +167,11 @@ impl Executor {
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
         self.open().await?;
         let changes = match ddl {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => {
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => {
                 self.batch.fold.take_table(table.id)
             }
             Ddl::RenameTable { from, .. } => self.batch.fold.take_table(from.id),
-            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
+            Ddl::CreateTable(_) | Ddl::Aside { .. } | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => None,
             Ddl::Gone(id) => {
                 // Written after the collection's end it would stay for ever.
                 self.batch.quarantined.retain(|(document, _)| document.collection != *id);

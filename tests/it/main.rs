@@ -31,6 +31,7 @@ mod long_reader;
 mod many;
 mod mapping_basics;
 mod metadata;
+mod on_drop;
 mod oracle;
 mod plan;
 mod property;
