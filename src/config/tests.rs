@@ -3,9 +3,9 @@
 use super::keys::KEYS;
 use super::layers::Layers;
 use super::{Config, ReadPreference, UpdateForm};
-use crate::mapping::options::{Naming, NestedForm, OnTypeConflict, PathOptions};
+use crate::mapping::options::{Naming, NestedForm, OnDrop, OnTypeConflict, PathOptions};
 use crate::model::namespace::Namespace;
-use crate::model::table::PgType;
+use crate::model::table::{Metadata, PgType};
 use crate::telemetry::options::{LogFormat, LogLevel};
 
 const URIS: &str = "[source]\nuri = \"mongodb://u:hunter2@h/\"\n[target]\nuri = \"postgres://u:hunter3@h/d\"\n";
@@ -168,6 +168,16 @@ arrays = "flatten"
         "t.toml:14: collection.columns.i.on_type_conflict must be a text".to_owned(),
     ];
     assert_eq!(message, format!("wrong configuration, 10 errors:\n  {}", expected.join("\n  ")));
+}
+
+#[test]
+fn switches_are_words_in_the_file_and_in_the_environment() {
+    let file = format!("[mapping]\nsynced_at = true\nsoft_delete = false\non_drop = \"keep\"\n{URIS}");
+    let config = parse(&file, &[("TAILWATER_MAPPING__SOURCE", "true")], &[]).expect("config");
+    let Metadata { synced_at, source, deleted_at } = config.mapping.metadata;
+    assert_eq!((synced_at, source, deleted_at, config.mapping.on_drop), (true, true, false, OnDrop::Keep));
+    let wrong = parse(&format!("[mapping]\nsource = 1\n{URIS}"), &[], &[]).expect_err("a number");
+    assert_eq!(wrong, "wrong configuration: t.toml:2: mapping.source must be true or false");
 }
 
 #[test]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::collection::{Collection, schema_identifier};
 use super::grow::{child_name, full_path};
 use super::names::identifier;
+use super::options::OnDrop;
+use super::root::asides;
 use super::shape::{Field, Node};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::Namespace;
@@ -13,11 +15,20 @@ use crate::model::table::{SharedTable, Table, TableId};
 use crate::model::write_set::{Ddl, Form, PathRow};
 
 impl Collection {
-    /// The collection is gone: its tables, their names and its catalog rows go with it.
+    /// The collection is gone: its tables and their names go with it, or are kept and make way, and its catalog rows go.
     pub fn drop_all(&mut self) {
         for table in self.tables.drain(..).rev() {
-            self.shared.names.release(&table.schema, table.name.as_str());
-            self.ddl.push(Ddl::DropTable(table));
+            match self.shared.options.on_drop {
+                OnDrop::Drop => {
+                    self.shared.names.release(&table.schema, table.name.as_str());
+                    self.ddl.push(Ddl::DropTable(table));
+                }
+                OnDrop::Keep => {
+                    self.shared.names.keep(&table.schema, table.name.as_str(), self.id, false);
+                    let (collection, namespace) = (self.id, self.namespace.clone());
+                    self.ddl.push(Ddl::Keep { table, collection, namespace });
+                }
+            }
         }
         self.ddl.push(Ddl::Forget(self.id));
         self.ddl.push(Ddl::Gone(self.id));
@@ -38,7 +49,9 @@ impl Collection {
         self.schema = schema;
         self.policies = self.shared.policies(&self.namespace);
         self.root.follow(&self.policies);
-        let renamed = self.renamed_tables();
+        let mut moved = Vec::new();
+        let renamed = self.renamed_tables(&mut moved);
+        self.ddl.append(&mut moved);
         if renamed == self.tables && namespace == self.namespace {
             return;
         }
@@ -50,36 +63,47 @@ impl Collection {
     }
 
     /// The tables under the names that the namespace wants; claims those names.
-    fn renamed_tables(&self) -> Vec<SharedTable> {
+    fn renamed_tables(&self, moved: &mut Vec<Ddl>) -> Vec<SharedTable> {
         let mut renamed = self.tables.clone();
         let Some(root) = self.tables.first() else { return renamed };
         let (_, wanted) = self.shared.target(&self.namespace);
-        let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        let claim = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        moved.extend(asides(&self.schema, &claim));
+        let name = claim.name;
         let key = root.columns.first().map_or("_id", |key| key.name.as_str());
         let new_key = format!("{}_{key}", name.as_str());
         place(&mut renamed, self.root.table, |table| {
             table.schema = self.schema.clone();
             table.name = name.clone();
         });
-        self.rename_children(&self.root, name.as_str(), &new_key, &mut renamed);
+        self.rename_children(&self.root, name.as_str(), &new_key, &mut renamed, moved);
         renamed
     }
 
-    fn rename_children(&self, node: &Node, root: &str, key: &str, renamed: &mut Vec<SharedTable>) {
+    fn rename_children(
+        &self,
+        node: &Node,
+        root: &str,
+        key: &str,
+        renamed: &mut Vec<SharedTable>,
+        moved: &mut Vec<Ddl>,
+    ) {
         for child in node.children() {
             if child.flat > 0 {
-                self.rename_children(child, root, key, renamed);
+                self.rename_children(child, root, key, renamed, moved);
                 continue;
             }
             let wanted = child_name(&self.shared, root, &child.path);
             let hashed = full_path(&self.namespace, child.path.iter().map(String::as_str));
-            let name = self.shared.names.claim(&self.schema, &wanted, &hashed);
+            let claim = self.shared.names.claim(&self.schema, &wanted, &hashed);
+            moved.extend(asides(&self.schema, &claim));
+            let name = claim.name;
             place(renamed, child.table, |table| {
                 table.schema = self.schema.clone();
                 table.name = name.clone();
                 rename_key(table, key, &hashed);
             });
-            self.rename_children(child, root, key, renamed);
+            self.rename_children(child, root, key, renamed, moved);
         }
     }
 
@@ -173,6 +197,8 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
             }
             Ddl::CreateTable(_)
             | Ddl::DropTable(_)
+            | Ddl::Keep { .. }
+            | Ddl::Aside { .. }
             | Ddl::RenameTable { .. }
             | Ddl::Path(_)
             | Ddl::Collection(_)
@@ -203,6 +229,8 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
             Ddl::AddColumn(_)
             | Ddl::Widen { .. }
             | Ddl::DropTable(_)
+            | Ddl::Keep { .. }
+            | Ddl::Aside { .. }
             | Ddl::RenameTable { .. }
             | Ddl::Collection(_)
             | Ddl::Forget(_)

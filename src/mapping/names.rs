@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::options::Naming;
 use crate::model::identifier::{Identifier, MAX_IDENTIFIER_BYTES};
+use crate::model::namespace::CollectionId;
 
 /// Columns that every PostgreSQL table has already (PostgreSQL manual, 5.6).
 pub const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
@@ -83,40 +84,103 @@ fn snake_case(name: &str) -> String {
 /// The table names in use, by schema; shared by every collection that goes into the same target.
 #[derive(Debug, Default)]
 pub struct TableNames {
-    taken: Mutex<HashMap<Identifier, HashSet<String>>>,
+    taken: Mutex<HashMap<Identifier, Names>>,
+}
+
+/// The names of one schema.
+#[derive(Debug, Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// Tables of dropped collections that were kept, and the collection: whoever wants such a name gets it.
+    kept: HashMap<String, CollectionId>,
+    /// Those of them that have made way.
+    aside: HashSet<String>,
+}
+
+/// A name that was taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The name.
+    pub name: Identifier,
+    /// Old and new names of the kept tables that make way for it.
+    pub asides: Vec<(Identifier, Identifier)>,
+}
+
+impl Names {
+    /// A kept table gets a name that nobody wants, and with it all tables of its collection: a new root table beside old
+    /// child tables would look like one collection.
+    fn move_aside(&mut self, wanted: &Identifier) -> Vec<(Identifier, Identifier)> {
+        let Some(collection) = self.kept.get(wanted.as_str()).copied() else { return Vec::new() };
+        let moving = |(name, of): &(&String, &CollectionId)| {
+            **of == collection && (!self.aside.contains(*name) || *name == wanted.as_str())
+        };
+        let names: Vec<String> = self.kept.iter().filter(moving).map(|(name, _)| name.clone()).collect();
+        let mut asides = Vec::new();
+        for from in names.iter().filter_map(|name| Identifier::new(name)) {
+            let to = identifier(from.as_str(), &collection.to_string(), |other| {
+                other == from.as_str() || self.taken.contains(other) || self.kept.contains_key(other)
+            });
+            self.kept.remove(from.as_str());
+            self.aside.remove(from.as_str());
+            self.kept.insert(to.as_str().to_owned(), collection);
+            self.aside.insert(to.as_str().to_owned());
+            asides.push((from, to));
+        }
+        asides.sort();
+        asides
+    }
 }
 
 impl TableNames {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, HashSet<String>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Identifier, Names>> {
         // A panic elsewhere cannot leave a set of names half changed.
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the identifier for `wanted` in `schema` (see [`identifier`]).
-    pub fn claim(&self, schema: &Identifier, wanted: &str, full_path: &str) -> Identifier {
+    pub fn claim(&self, schema: &Identifier, wanted: &str, full_path: &str) -> Claim {
         let mut all = self.lock();
         let names = all.entry(schema.clone()).or_default();
-        let name = identifier(wanted, full_path, |name| names.contains(name));
-        names.insert(name.as_str().to_owned());
-        name
+        let name = identifier(wanted, full_path, |name| names.taken.contains(name));
+        names.taken.insert(name.as_str().to_owned());
+        let asides = names.move_aside(&name);
+        Claim { name, asides }
+    }
+
+    /// A table stays although its collection is gone: its name is free, and the table makes way for whoever takes it.
+    /// With `aside`, it has made way already.
+    pub fn keep(&self, schema: &Identifier, name: &str, collection: CollectionId, aside: bool) {
+        let mut all = self.lock();
+        let names = all.entry(schema.clone()).or_default();
+        names.taken.remove(name);
+        names.kept.insert(name.to_owned(), collection);
+        if aside {
+            names.aside.insert(name.to_owned());
+        }
+    }
+
+    /// True for a kept table of a dropped collection.
+    #[must_use]
+    pub fn is_kept(&self, schema: &Identifier, name: &str) -> bool {
+        self.lock().get(schema).is_some_and(|names| names.kept.contains_key(name))
     }
 
     /// Marks a name as in use.
     pub fn occupy(&self, schema: &Identifier, name: &str) {
-        self.lock().entry(schema.clone()).or_default().insert(name.to_owned());
+        self.lock().entry(schema.clone()).or_default().taken.insert(name.to_owned());
     }
 
     /// Gives a name back.
     pub fn release(&self, schema: &Identifier, name: &str) {
         if let Some(names) = self.lock().get_mut(schema) {
-            names.remove(name);
+            names.taken.remove(name);
         }
     }
 
     /// True when something has that name.
     #[must_use]
     pub fn is_taken(&self, schema: &Identifier, name: &str) -> bool {
-        self.lock().get(schema).is_some_and(|names| names.contains(name))
+        self.lock().get(schema).is_some_and(|names| names.taken.contains(name))
     }
 }
 
@@ -168,9 +232,31 @@ mod tests {
     fn a_released_name_is_free_again() {
         let names = TableNames::default();
         let schema = Identifier::new("s").expect("fits");
-        assert_eq!(names.claim(&schema, "t", "1").as_str(), "t");
-        assert_ne!(names.claim(&schema, "t", "2").as_str(), "t");
+        assert_eq!(names.claim(&schema, "t", "1").name.as_str(), "t");
+        assert_ne!(names.claim(&schema, "t", "2").name.as_str(), "t");
         names.release(&schema, "t");
-        assert_eq!(names.claim(&schema, "t", "3").as_str(), "t");
+        assert_eq!(names.claim(&schema, "t", "3").name.as_str(), "t");
+    }
+
+    #[test]
+    fn kept_tables_make_way_together_and_again_and_again() {
+        let names = TableNames::default();
+        let schema = Identifier::new("s").expect("fits");
+        let mut seen = HashSet::new();
+        for n in 0..3 {
+            let claim = names.claim(&schema, "t", "t");
+            assert_eq!((claim.name.as_str(), claim.asides.len()), ("t", if n > 0 { 2 } else { 0 }));
+            let suffix = |name: &Identifier| name.as_str().rsplit('_').next().map(str::to_owned);
+            if let [(one, one_aside), (two, two_aside)] = claim.asides.as_slice() {
+                assert_eq!((one.as_str(), two.as_str()), ("t", "t_l"));
+                assert_eq!(suffix(one_aside), suffix(two_aside));
+            }
+            assert!(claim.asides.into_iter().all(|(_, aside)| seen.insert(aside)));
+            assert!(names.claim(&schema, "t_l", "t_l").asides.is_empty());
+            for name in ["t", "t_l"] {
+                names.keep(&schema, name, CollectionId([n; 16]), false);
+                assert!(names.is_kept(&schema, name) && !names.is_taken(&schema, name));
+            }
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::collection::{Collection, Reject};
 use super::document::DUPLICATE;
 use super::grow::full_path;
 use super::identity;
-use super::names::identifier;
+use super::names::{Claim, identifier};
 use super::shape::ColumnState;
 use super::types::{TypeSet, join_id, natural, subtype};
 use crate::model::bson::Value;
@@ -126,7 +126,9 @@ impl Collection {
 
     fn create_root(&mut self, id: &Value<'_>, ty: PgType) {
         let (_, wanted) = self.shared.target(&self.namespace);
-        let name = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        let claim = self.shared.names.claim(&self.schema, &wanted, &self.namespace.to_string());
+        self.ddl.extend(asides(&self.schema, &claim));
+        let name = claim.name;
         let keyed = ty == PgType::Jsonb;
         let key = keyed.then(|| Column { name: key_name(), ty: PgType::Bytea });
         let columns = key.into_iter().chain([Column { name: id_name(), ty }]).collect();
@@ -274,6 +276,11 @@ fn too_long(id: &Value<'_>) -> bool {
 
 fn is_wide(id: &Value<'_>) -> bool {
     matches!(id, Value::Double(n) if n.is_finite() && n.abs() >= WIDE)
+}
+
+/// How kept tables make way for a claim.
+pub(super) fn asides(schema: &Identifier, claim: &Claim) -> impl Iterator<Item = Ddl> {
+    claim.asides.iter().map(|(from, to)| Ddl::Aside { schema: schema.clone(), from: from.clone(), to: to.clone() })
 }
 
 /// The catalog row of a table.

@@ -71,6 +71,24 @@ pub enum Ddl {
     Rekey(Rekey),
     /// A table goes away.
     DropTable(SharedTable),
+    /// A table stays although its collection is gone.
+    Keep {
+        /// The table.
+        table: SharedTable,
+        /// Its collection.
+        collection: CollectionId,
+        /// The collection's last name.
+        namespace: Namespace,
+    },
+    /// A table that was kept gets out of the way of one that wants its name.
+    Aside {
+        /// Its schema.
+        schema: Identifier,
+        /// Its name until now.
+        from: Identifier,
+        /// Its name from now on.
+        to: Identifier,
+    },
     /// A table gets another name, within or across schemas.
     RenameTable {
         /// As it was.

@@ -134,6 +134,9 @@ impl Session<'_> {
         for path in known.paths {
             paths.entry(path.collection).or_default().push(path);
         }
+        for kept in &known.kept {
+            shared.names.keep(&kept.schema, &kept.name, kept.collection, kept.aside);
+        }
         let mut collections = Collections { shared, known: HashMap::new(), to_copy: Vec::new() };
         for row in &known.collections {
             let paths = paths.remove(&row.id).unwrap_or_default();
@@ -167,7 +170,7 @@ impl Session<'_> {
             if seen.insert(schema.clone()) {
                 for name in self.target.relations(schema.as_str()).await? {
                     let ours = collections.known.values().any(|known| has_table(known, schema.as_str(), &name));
-                    if !ours {
+                    if !ours && !collections.shared.names.is_kept(&schema, &name) {
                         collections.shared.names.occupy(&schema, &name);
                     }
                 }

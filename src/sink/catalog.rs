@@ -9,7 +9,7 @@ use super::target::Target;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::{CollectionId, Namespace};
-use crate::model::table::PgType;
+use crate::model::table::{PgType, Table};
 use crate::model::write_set::{Anomaly, CollectionRow, Form, PathRow};
 
 const SCHEMA: &str = include_str!("schema.sql");
@@ -24,6 +24,21 @@ pub struct Known {
     pub collections: Vec<CollectionRow>,
     /// Their paths.
     pub paths: Vec<PathRow>,
+    /// Tables of dropped collections that stay.
+    pub kept: Vec<Kept>,
+}
+
+/// A table that stays although its collection was dropped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its schema.
+    pub schema: Identifier,
+    /// Its name now.
+    pub name: String,
+    /// The collection that it was of.
+    pub collection: CollectionId,
+    /// True when it has made way for another.
+    pub aside: bool,
 }
 
 impl Target {
@@ -65,6 +80,15 @@ impl Target {
         for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
             known.paths.push(path_row(&row).ok_or_else(|| damaged("paths"))?);
         }
+        // One that a user has dropped is nobody's any more.
+        let sql = "DELETE FROM tailwater.kept WHERE pipeline = $1 AND NOT EXISTS \
+                   (SELECT FROM pg_tables WHERE schemaname = schema_name AND tablename = table_name)";
+        client.execute(sql, &[pipeline]).await.map_err(|error| failed(&error))?;
+        let sql = "SELECT schema_name, table_name, collection::text, table_name <> was_named FROM tailwater.kept \
+                   WHERE pipeline = $1";
+        for row in client.query(sql, &[pipeline]).await.map_err(|error| failed(&error))? {
+            known.kept.push(kept_row(&row).ok_or_else(|| damaged("kept"))?);
+        }
         Ok(known)
     }
 
@@ -89,6 +113,15 @@ pub(super) fn damaged(table: &str) -> Error {
 fn collection_row(row: &Row) -> Option<CollectionRow> {
     let id = CollectionId::parse(row.get(0))?;
     Some(CollectionRow { id, namespace: Namespace::parse(row.get(1))?, copied: row.get(2), wide_ids: row.get(3) })
+}
+
+fn kept_row(row: &Row) -> Option<Kept> {
+    Some(Kept {
+        schema: Identifier::new(row.get(0))?,
+        name: row.get(1),
+        collection: CollectionId::parse(row.get(2))?,
+        aside: row.get(3),
+    })
 }
 
 fn path_row(row: &Row) -> Option<PathRow> {
@@ -188,6 +221,25 @@ impl CatalogWriter<'_> {
             self.run("writing the catalog", &sql, &[&pipeline, &id]).await?;
         }
         Ok(())
+    }
+
+    /// Notes that a table stays without its collection.
+    pub async fn keep(&self, table: &Table, collection: CollectionId, namespace: &Namespace) -> Result<()> {
+        let sql = "INSERT INTO tailwater.kept (pipeline, schema_name, table_name, was_named, collection, namespace) \
+                   VALUES ($1, $2, $3, $3, $4::text::uuid, $5) ON CONFLICT (pipeline, schema_name, table_name) DO UPDATE \
+                   SET was_named = EXCLUDED.was_named, collection = EXCLUDED.collection, namespace = EXCLUDED.namespace, \
+                   kept_at = now()";
+        let (pipeline, schema, name) = (self.pipeline(), table.schema.as_str(), table.name.as_str());
+        let (id, namespace) = (collection.to_string(), namespace.to_string());
+        self.run("writing tailwater.kept", sql, &[&pipeline, &schema, &name, &id, &namespace]).await
+    }
+
+    /// Notes the new name of a table that was kept.
+    pub async fn aside(&self, schema: &Identifier, from: &Identifier, to: &Identifier) -> Result<()> {
+        let sql =
+            "UPDATE tailwater.kept SET table_name = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3";
+        let (pipeline, schema, from, to) = (self.pipeline(), schema.as_str(), from.as_str(), to.as_str());
+        self.run("writing tailwater.kept", sql, &[&pipeline, &schema, &from, &to]).await
     }
 
     pub async fn anomaly(&self, anomaly: &Anomaly, position: Option<&str>) -> Result<()> {

@@ -120,6 +120,16 @@ impl CatalogWriter<'_> {
                 self.locking("drop_table", &format!("DROP TABLE IF EXISTS {}", table.qualified())).await
             }
             Ddl::Rekey(rekey) => self.rekey(rekey).await,
+            Ddl::Keep { table, collection, namespace } => {
+                self.keep(table, *collection, namespace).await?;
+                self.event("keep_table", &table.qualified()).await
+            }
+            // IF EXISTS: a user may have dropped it since.
+            Ddl::Aside { schema, from, to } => {
+                let sql = format!("ALTER TABLE IF EXISTS {schema}.{from} RENAME TO {to}");
+                self.locking("rename_table", &sql).await?;
+                self.aside(schema, from, to).await
+            }
             Ddl::RenameTable { from, to } => self.rename(from, to).await,
             Ddl::Path(row) => self.path(row).await,
             Ddl::Collection(row) => self.collection(row).await,

@@ -167,10 +167,12 @@ impl Executor {
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
         self.open().await?;
         let tables = match ddl {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) => vec![table.id],
+            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => {
+                vec![table.id]
+            }
             Ddl::RenameTable { from, .. } => vec![from.id],
             Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
-            Ddl::CreateTable(_) | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
+            Ddl::CreateTable(_) | Ddl::Aside { .. } | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
             Ddl::Gone(id) => {
                 // Written after the collection's end it would stay for ever.
                 self.batch.quarantined.retain(|(document, _)| document.collection != *id);

@@ -71,6 +71,18 @@ END $$;
 CREATE UNIQUE INDEX IF NOT EXISTS paths_place ON tailwater.paths
     (pipeline, collection, path, form, schema_name, table_name, (coalesce(column_name, '')));
 
+-- Tables that stay although their collection was dropped.
+CREATE TABLE IF NOT EXISTS tailwater.kept (
+    pipeline text NOT NULL,
+    schema_name text NOT NULL,
+    table_name text NOT NULL,
+    was_named text NOT NULL,
+    collection uuid NOT NULL,
+    namespace text NOT NULL,
+    kept_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (pipeline, schema_name, table_name)
+);
+
 -- Values that are not stored as they were.
 CREATE TABLE IF NOT EXISTS tailwater.anomalies (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

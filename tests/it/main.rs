@@ -33,6 +33,7 @@ mod mapping_basics;
 mod mapping_options;
 mod metadata;
 mod mixed_ids;
+mod on_drop;
 mod oracle;
 mod plan;
 mod property;

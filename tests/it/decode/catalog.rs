@@ -260,6 +260,11 @@ async fn read_paths(postgres: &Client) -> Vec<PathRow> {
         .collect()
 }
 
+async fn read_kept(postgres: &Client) -> Vec<TableName> {
+    let rows = postgres.query("SELECT schema_name, table_name FROM tailwater.kept", &[]).await;
+    rows.expect("tailwater.kept can be read").iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
 async fn read_actual(postgres: &Client) -> Actual {
     let mut actual = Actual::default();
     let mut keys: BTreeMap<TableName, BTreeMap<i32, String>> = BTreeMap::new();
@@ -270,6 +275,11 @@ async fn read_actual(postgres: &Client) -> Actual {
             keys.entry(table.clone()).or_default().insert(place, name.clone());
         }
         actual.columns.entry(table).or_default().insert(name, row.get(3));
+    }
+    // Tables of dropped collections that were kept are nobody's.
+    for (schema, name) in read_kept(postgres).await {
+        actual.columns.remove(&(schema.clone(), name.clone()));
+        keys.remove(&(schema, name));
     }
     actual.keys = keys.into_iter().map(|(table, columns)| (table, columns.into_values().collect())).collect();
     actual

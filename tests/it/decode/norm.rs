@@ -136,7 +136,13 @@ impl Norm {
             Value::Double(d) if d.is_nan() => Norm::NaN,
             Value::Double(d) if d.is_infinite() && *d > 0.0 => Norm::Infinity,
             Value::Double(d) if d.is_infinite() => Norm::NegativeInfinity,
-            Value::Double(d) if *d == 0.0 => if d.is_sign_negative() { Norm::NegativeZero } else { Norm::Zero },
+            Value::Double(d) if *d == 0.0 => {
+                if d.is_sign_negative() {
+                    Norm::NegativeZero
+                } else {
+                    Norm::Zero
+                }
+            }
             Value::Double(d) => Norm::Double(*d),
             Value::Int32(n) => number(n.to_string()),
             Value::Int64(n) => number(n.to_string()),
