@@ -209,7 +209,10 @@ fn hint(reason: &str) -> &'static str {
     match reason {
         "duplicate_field" => "in MongoDB, replace the document by one that has the field once; that alone releases it",
         "id_not_representable" => "insert it under an _id without U+0000 and with valid UTF-8, and delete this one",
-        "too_many_columns" => "raise mapping.max_columns or unset fields, then retry",
+        "type_conflict" | "cast_failed" => {
+            "change the value, or the field's policy or type in the configuration and restart; then retry"
+        }
+        "array_too_long" => "shorten the array, then retry",
         "update_of_quarantined" => "retry: the document is read again as it is now",
         "malformed_bson" | "no_id" => {
             "the row holds what was read, and no _id to read it again by; save it and delete it"
@@ -261,14 +264,13 @@ mod tests {
 
     #[test]
     fn a_list_for_people() {
-        let text =
-            table(&[listed("1", "duplicate_field"), listed(&format!("\"{}\"", "x".repeat(60)), "too_many_columns")]);
+        let text = table(&[listed("1", "duplicate_field"), listed(&format!("\"{}\"", "x".repeat(60)), "cast_failed")]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(
             lines[1],
-            "school.students  1                                         duplicate_field   2026-01-02T03:04:05Z  2       1,234"
+            "school.students  1                                         duplicate_field  2026-01-02T03:04:05Z  2       1,234"
         );
-        assert!(lines[2].contains("xxx…  too_many_columns"), "{text}");
+        assert!(lines[2].contains("xxx…  cast_failed"), "{text}");
         assert!(lines[4].starts_with("duplicate_field: in MongoDB"), "{text}");
         assert_eq!(table(&[]), "nothing is in quarantine\n");
     }

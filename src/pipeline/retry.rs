@@ -2,7 +2,8 @@
 //!
 //! In: marks, as the coordinator finds them. Out: [`Operation::Retry`]s, between two changes of the stream. Such a document is
 //! read as it was at the very cluster time that the stream has reached, so that what becomes visible with it is a state
-//! that the source had (ADR 0012).
+//! that the source had (ADR 0012); and not before the stream has got to where the source was when the mark was found, so that what
+//! somebody mended before he asked is in it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,7 +14,8 @@ use super::attempt::Session;
 use crate::error::Result;
 use crate::model::change::{Change, Operation};
 use crate::model::namespace::CollectionId;
-use crate::model::position::Position;
+use crate::model::position::{ClusterTime, Position};
+use crate::model::ticket::Through;
 use crate::model::write_set::Marked;
 use crate::router::Router;
 use crate::sink::quarantine::{marked, settle_marks};
@@ -25,17 +27,20 @@ const TURN: Duration = Duration::from_millis(50);
 /// How long to wait with documents that cannot be read at the stream's time, or whose database is further.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Documents that are marked, and the source's time when that was seen.
+type Found = (ClusterTime, Vec<Marked>);
+
 /// Finds marks, on the coordinator's side.
 pub struct Marks {
-    found: mpsc::Sender<Vec<Marked>>,
+    found: mpsc::Sender<Found>,
     /// What was handed out, with the mark it had. The next attempt starts without.
     handed: HashMap<(CollectionId, String), String>,
 }
 
 /// Takes its turn between two batches of changes, on the reader's side.
 pub struct Retries {
-    found: mpsc::Receiver<Vec<Marked>>,
-    queue: VecDeque<Marked>,
+    found: mpsc::Receiver<Found>,
+    queue: VecDeque<(ClusterTime, Marked)>,
     /// True once the marks were looked for.
     looked: bool,
     not_before: Option<Instant>,
@@ -52,7 +57,7 @@ impl Marks {
     /// Hands out what is marked and was not handed out yet; with the first call even nothing is told.
     ///
     /// # Errors
-    /// When PostgreSQL fails.
+    /// When one of the servers fails.
     pub async fn find(&mut self, session: &Session<'_>) -> Result<()> {
         // The reader has not taken the last ones yet, or is gone.
         let Ok(place) = self.found.try_reserve() else { return Ok(()) };
@@ -65,7 +70,8 @@ impl Marks {
         let id = |marked: &Marked| (marked.collection, marked.id_key.clone());
         let fresh: Vec<Marked> = all.iter().filter(|m| self.handed.get(&id(m)) != Some(&m.asked)).cloned().collect();
         self.handed = all.into_iter().map(|marked| (id(&marked), marked.asked)).collect();
-        place.send(fresh);
+        let time = if fresh.is_empty() { ClusterTime::default() } else { session.source.operation_time().await? };
+        place.send((time, fresh));
         Ok(())
     }
 }
@@ -76,24 +82,27 @@ impl Retries {
         self.looked && (self.queue.is_empty() || self.not_before.is_some())
     }
 
-    /// Reads what waits and hands it to its lane. Everything up to `at`, and nothing after it, must be routed.
+    /// Reads what waits and hands it to its lane. Everything up to `at`, and nothing after it, must be routed, and `at` must
+    /// be no place inside a source transaction.
     ///
     /// # Errors
     /// When the source fails, or an executor has ended.
-    pub async fn turn(&mut self, session: &Session<'_>, router: &mut Router, at: &Position) -> Result<()> {
-        while let Ok(found) = self.found.try_recv() {
-            self.queue.extend(found);
+    pub async fn turn(&mut self, session: &Session<'_>, router: &mut Router, at: &Through) -> Result<()> {
+        while let Ok((time, found)) = self.found.try_recv() {
+            self.queue.extend(found.into_iter().map(|marked| (time, marked)));
             self.looked = true;
         }
-        if self.queue.is_empty() || self.not_before.is_some_and(|not_before| Instant::now() < not_before) {
+        if !self.queue.front().is_some_and(|(time, _)| at.covers(*time))
+            || self.not_before.is_some_and(|not_before| Instant::now() < not_before)
+        {
             return Ok(());
         }
         self.not_before = None;
         let end = Instant::now() + TURN;
         let mut later = Vec::new();
-        while let Some(marked) = self.queue.pop_front() {
-            if !again(session, router, at, &marked).await? {
-                later.push(marked);
+        while let Some((time, marked)) = self.queue.pop_front() {
+            if !at.covers(time) || !again(session, router, &at.position, &marked).await? {
+                later.push((time, marked));
             }
             if Instant::now() >= end {
                 break;

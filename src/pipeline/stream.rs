@@ -192,6 +192,7 @@ async fn read(
         };
         session.telemetry.server_time(batch.server_time);
         let through = watermark(&batch, stream.position());
+        let complete = batch.caught_up;
         at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
         // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
         tokio::select! {
@@ -207,10 +208,11 @@ async fn read(
             last = Some(through);
         }
         if at_boundary {
+            let at = Through { position: stream.position().clone(), complete };
             tokio::select! {
                 biased;
                 () = session.shutdown.cancelled() => break,
-                done = retries.turn(session, &mut router, stream.position()) => done?,
+                done = retries.turn(session, &mut router, &at) => done?,
             }
         }
         if retries.is_done() && goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {

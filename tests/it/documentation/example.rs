@@ -170,7 +170,8 @@ impl Table {
         text
     }
 
-    /// What is the same whatever the order of rows and columns; with a pattern's names in place of the ones they match.
+    /// What is the same whatever the order of rows and columns; with a pattern's names in place of the ones they match, and
+    /// `*` for every value in a column where the pattern has one.
     pub fn normal(&self, like: &[Table]) -> Self {
         let pattern = like.iter().find(|table| table.schema == self.schema && matches(&table.name, &self.name));
         let Some(pattern) = pattern else { return self.sorted() };
@@ -181,7 +182,16 @@ impl Table {
         };
         let columns = self.columns.iter().map(|(name, ty)| (rename(name), ty.clone())).collect();
         let key = self.key.iter().map(rename).collect();
-        Self { name: pattern.name.clone(), key, columns, ..self.clone() }.sorted()
+        let mut named = Self { name: pattern.name.clone(), key, columns, ..self.clone() };
+        for (i, (name, _)) in named.columns.iter().enumerate() {
+            let Some(shown) = pattern.columns.iter().position(|(shown, _)| shown == name) else { continue };
+            if pattern.rows.iter().any(|row| row[shown] == "*") {
+                for row in named.rows.iter_mut().filter(|row| row[i] != "NULL") {
+                    "*".clone_into(&mut row[i]);
+                }
+            }
+        }
+        named.sorted()
     }
 
     fn sorted(&self) -> Self {
