@@ -140,7 +140,11 @@ fn readable(change: &Change) {
         Operation::Insert { document } | Operation::Replace { document } => document,
         Operation::Update { diff, .. } => diff,
         Operation::Delete { key } => key,
-        Operation::Create | Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => return,
+        Operation::Retry { .. }
+        | Operation::Create
+        | Operation::Drop
+        | Operation::Rename { .. }
+        | Operation::DropDatabase => return,
     };
     assert!(change.weight() >= document.len());
     read(document.as_doc());

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tailwater::model::row::{Cell, Key, Row, RowChange};
-use tailwater::model::table::{PgType, SharedTable, Table, TableId};
+use tailwater::model::table::{Column, PgType, SharedTable, Table, TableId};
 use tailwater::model::write_set::{CollectionRow, Ddl, PathRow};
 use tailwater::sink::fold::{Fold, RowState, apply_here};
 
@@ -65,16 +65,18 @@ impl Model {
             }
             Ddl::Path(row) => {
                 let rows = self.paths.entry(row.collection).or_default();
-                let same = |old: &PathRow| {
-                    (&old.path, old.form, &old.schema, &old.table) == (&row.path, row.form, &row.schema, &row.table)
+                // An array's own path may have two columns, `_value` and `_extra`.
+                let place = |row: &PathRow| {
+                    let column = row.column.as_ref().map(|(name, _)| name.clone());
+                    (row.path.clone(), row.form, row.schema.clone(), row.table.clone(), column)
                 };
-                rows.retain(|old| !same(old));
+                rows.retain(|old| place(old) != place(&row));
                 rows.push(row);
             }
             Ddl::Collection(row) => {
                 self.collections.insert(row.id, row);
             }
-            Ddl::Forget(id) => {
+            Ddl::Forget(id) | Ddl::Gone(id) => {
                 self.paths.remove(&id);
                 self.collections.remove(&id);
             }
@@ -95,7 +97,7 @@ impl Model {
         let mut fold = Fold::default();
         for change in changes {
             self.check_change(&change);
-            fold.add(change).expect("the fold takes what a lane makes");
+            fold.add(change);
         }
         for changes in fold.take() {
             let stored = self.tables.get_mut(&changes.table.id).expect("rows of a table that is there");
@@ -103,21 +105,19 @@ impl Model {
                 stored.rows.retain(|key, _| !is_below(key, &prefix, from));
             }
             for (key, state) in changes.rows {
-                match state {
-                    RowState::Put(row) => {
-                        stored.rows.insert(key, cells(&row, &stored.table));
-                    }
-                    RowState::Patch(row, diffs) => {
-                        let Some(old) = stored.rows.get_mut(&key) else { continue };
-                        let mut now = Row::default();
-                        old.iter().for_each(|(column, bytes)| now.set(*column, bytes));
-                        now.merge(&row);
-                        for (column, diff) in diffs {
-                            apply_here(&mut now, column, &diff).expect("a diff of a cell that is known");
-                        }
-                        *old = cells(&now, &stored.table);
-                    }
+                let (row, diffs, whole) = match state {
+                    RowState::Put(row, diffs) => (row, diffs, true),
+                    RowState::Patch(row, diffs) => (row, diffs, false),
+                };
+                let mut now = Row::default();
+                if !whole {
+                    let Some(old) = stored.rows.get(&key) else { continue };
+                    old.iter().for_each(|(column, bytes)| now.set(*column, bytes));
                 }
+                now.merge(&row);
+                let left = apply_here(&stored.table, &mut now, diffs, true).expect("diffs of cells that are known");
+                assert!(left.is_empty(), "every cell is known");
+                stored.rows.insert(key, cells(&now, &stored.table));
             }
         }
     }
@@ -170,7 +170,10 @@ fn cells(row: &Row, table: &Table) -> Cells {
     for column in row.mentioned() {
         if let Cell::Value(bytes) = row.cell(column) {
             check_cell(table.columns[column].ty, bytes);
-            cells.insert(column, bytes.to_vec());
+            // An `_extra` without fields is as good as none.
+            if !table.is_extra(column) || json(&bytes[1..]) != serde_json::json!({}) {
+                cells.insert(column, bytes.to_vec());
+            }
         }
     }
     cells
@@ -237,9 +240,25 @@ fn check_json(value: &serde_json::Value) {
     }
 }
 
-/// Whether two cells hold the same value: in `jsonb` order and number types do not count.
-pub fn same_cell(ty: PgType, a: &[u8], b: &[u8]) -> bool {
-    a == b || (ty == PgType::Jsonb && same_json(&json(&a[1..]), &json(&b[1..])))
+/// Whether two cells hold the same value: in `jsonb` order and number types do not count, and in `_extra` documents
+/// without values neither, since flattened ones read back as missing.
+pub fn same_cell(column: &Column, a: &[u8], b: &[u8]) -> bool {
+    if a == b || column.ty != PgType::Jsonb {
+        return a == b;
+    }
+    let (mut a, mut b) = (json(&a[1..]), json(&b[1..]));
+    if column.name.as_str() == "_extra" {
+        prune(&mut a);
+        prune(&mut b);
+    }
+    same_json(&a, &b)
+}
+
+fn prune(value: &mut serde_json::Value) {
+    if let serde_json::Value::Object(fields) = value {
+        fields.values_mut().for_each(prune);
+        fields.retain(|_, value| !matches!(value, serde_json::Value::Object(fields) if fields.is_empty()));
+    }
 }
 
 fn same_json(a: &serde_json::Value, b: &serde_json::Value) -> bool {
