@@ -264,5 +264,27 @@ impl Collection {
 #[must_use]
 pub fn schema_identifier(shared: &Shared, namespace: &Namespace) -> Identifier {
     let (schema, _) = shared.target(namespace);
-    super::names::identifier(&schema, &namespace.database, |name| name.starts_with("pg_") || name == "tailwater")
+    let reserved = |name: &str| name.starts_with("pg_") || name == "tailwater";
+    // PostgreSQL keeps every name that starts so, suffix or not: the longest prefix that fits is the first letter.
+    let prefix = if schema.starts_with("pg_") { "p" } else { &schema };
+    super::names::identifier(prefix, &namespace.database, |name| name == prefix && reserved(&schema))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by the fuzz target: the suffix alone does not make such a name free, and the search for one never ended.
+    #[test]
+    fn a_database_whose_name_postgresql_keeps_for_itself_gets_another_schema() {
+        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
+        let schema = |database| schema_identifier(&shared, &Namespace::new(database, "c")).as_str().to_owned();
+        assert_eq!(schema("pga"), "pga");
+        assert_eq!(schema("tailwater").len(), "tailwater_12345678".len());
+        for database in ["pg_x", "pg_", "pg_catalog"] {
+            let schema = schema(database);
+            assert!(schema.starts_with("p_") && schema.len() == 10, "{schema}");
+        }
+        assert_ne!(schema("pg_x"), schema("pg_y"));
+    }
 }

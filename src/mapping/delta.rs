@@ -12,7 +12,7 @@ use super::json::{self, Flavour};
 use super::losses;
 use super::options::NestedForm;
 use super::policy::FieldOptions;
-use super::shape::{ColumnState, Field, Kind, Node, Place};
+use super::shape::{ColumnState, Field, Kind, Node, Place, field_mut};
 use crate::model::bson::{Doc, Document, Value};
 use crate::model::table::PgType;
 
@@ -121,6 +121,13 @@ impl<O: Output> Pass<'_, '_, O> {
     fn apply_below(&mut self, node: &mut Node, name: &str, diff: Doc<'_>, patch: &mut Patch) -> Result<(), Reject> {
         let is_array = diff.get("a")? == Some(Value::Boolean(true));
         let (place, fields, _) = node.parts();
+        // A flattened document without values is in no row and in no catalog: what comes below it tells that it is there.
+        if !is_array && self.policies.of(place.path, name).flattens() {
+            let field = field_mut(fields, self.policies, place.path, name);
+            if field.is_new() {
+                field.child = Some(Box::new(Node::flattened(place, name)));
+            }
+        }
         let Some(field) = fields.get_mut(name) else {
             return self.apply_to_extra(place, name, diff, patch);
         };

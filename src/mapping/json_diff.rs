@@ -12,6 +12,10 @@ use serde_json::{Map, Value as Json};
 use super::json::{self, Flavour};
 use crate::model::bson::{Doc, Document, Malformed, Value};
 
+/// More elements than a document has room for: it ends at 16 MiB, and each takes three bytes. A diff that says more is
+/// damaged and must not take all memory.
+const MOST_ELEMENTS: usize = (16 << 20) / 3;
+
 /// Why a diff could not be applied.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
@@ -86,7 +90,10 @@ fn apply_to_object(fields: &mut Map<String, Json>, diff: Doc<'_>) -> Result<(), 
 
 fn apply_to_array(elements: &mut Vec<Json>, diff: Doc<'_>) -> Result<(), DiffError> {
     if let Some(Value::Int32(length)) = diff.get("l")? {
-        elements.resize(usize::try_from(length).unwrap_or(0), Json::Null);
+        let length = usize::try_from(length).unwrap_or(0);
+        if length <= MOST_ELEMENTS {
+            elements.resize(length, Json::Null);
+        }
     }
     for element in diff.elements() {
         let (section, value) = element?;
@@ -94,6 +101,9 @@ fn apply_to_array(elements: &mut Vec<Json>, diff: Doc<'_>) -> Result<(), DiffErr
         let Some(index) = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok()) else {
             continue; // `a` and `l`
         };
+        if index >= MOST_ELEMENTS {
+            continue;
+        }
         if elements.len() <= index {
             elements.resize(index + 1, Json::Null);
         }
@@ -165,6 +175,11 @@ mod tests {
         assert_eq!(applied("[5]", &doc! {"u": {"y": 1}}), "[5]");
         assert_eq!(applied("{}", &doc! {"a": true, "u0": 1}), "{}");
         assert_eq!(applied("{}", &doc! {"sx": {"u": {"y": 1}}}), "{}");
+    }
+
+    #[test]
+    fn an_array_that_no_document_can_hold_takes_no_memory() {
+        assert_eq!(applied("[1]", &doc! {"a": true, "l": i32::MAX, "u4294967295": 1, "u1": 2}), "[1,2]");
     }
 
     #[test]

@@ -36,6 +36,12 @@ impl FieldOptions {
         self.jsonb || self.fixed.is_some()
     }
 
+    /// True when its documents become columns of the table around.
+    #[must_use]
+    pub fn flattens(&self) -> bool {
+        self.objects == NestedForm::Flatten && !self.is_column()
+    }
+
     /// The type of a column that is made for this value.
     #[must_use]
     pub fn column_type(&self, value: &Value<'_>) -> PgType {

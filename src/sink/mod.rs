@@ -13,7 +13,9 @@ mod ddl;
 pub mod executor;
 pub mod faults;
 pub mod fence;
-mod fold;
+// For the fuzz targets.
+#[doc(hidden)]
+pub mod fold;
 pub mod options;
 pub mod quarantine;
 mod rekey;

@@ -8,11 +8,14 @@
 //!
 //! [`Change`]: crate::model::change::Change
 
+mod assembly;
 mod catalog;
 mod decode;
 mod diagnose;
 mod event;
 mod faults;
+#[doc(hidden)]
+pub mod fuzzing;
 mod lookahead;
 mod lookup;
 pub mod options;
@@ -34,13 +37,14 @@ use bson::{RawDocumentBuf, doc};
 use mongodb::Client;
 use mongodb::options::{ClientOptions, SelectionCriteria};
 
+pub use assembly::StreamBatch;
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
 pub use lookup::LookUp;
 pub use options::{ReadPreference, SourceOptions, UpdateForm};
 pub use probe::{Probe, Topology, Version};
 pub use ranges::IdRange;
 pub use scan::{RangeReader, RawDocs};
-pub use stream::{ChangeStream, StreamBatch};
+pub use stream::ChangeStream;
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::ClusterTime;

@@ -15,6 +15,9 @@ use std::collections::HashMap;
 use super::writer::Writer;
 use crate::model::bson::{Doc, Document, Malformed, Value};
 
+/// Steps of a path at most; MongoDB's documents have 180 levels (seen on 8.2), and what follows is recursive.
+const DEEPEST: usize = 500;
+
 /// Why there is no diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -139,7 +142,9 @@ impl<'a> Lists<'a> {
     fn truncate(&mut self, array: Value<'a>) -> Result<(), Malformed> {
         const EXPECTED: Malformed = Malformed { at: 0, expected: "a field and a newSize" };
         let Value::Document(array) = array else { return Err(EXPECTED) };
-        let (Some(field), Some(size)) = (array.get("field")?, array.get("newSize")?) else { return Err(EXPECTED) };
+        let (Some(field), Some(size @ Value::Int32(0..))) = (array.get("field")?, array.get("newSize")?) else {
+            return Err(EXPECTED);
+        };
         self.push(string(field)?, End::Truncate(size), 4);
         Ok(())
     }
@@ -153,26 +158,32 @@ impl<'a> Lists<'a> {
         if !counted || (path.times > 1 && path.lists.count_ones() > 1) {
             return Err(Fault::Ambiguous);
         }
-        match path.meanings.get(change.nth) {
-            Some(steps) => Ok(said_steps(*steps)?),
-            None => Ok(plain_steps(change.path)),
+        let steps = match path.meanings.get(change.nth) {
+            Some(steps) => said_steps(*steps)?,
+            None => plain_steps(change.path),
+        };
+        if steps.len() > DEEPEST {
+            return Err(Malformed { at: 0, expected: "a path that a document can have" }.into());
         }
+        Ok(steps)
     }
 }
 
+/// A path or a field name; neither can hold U+0000.
 fn string(value: Value<'_>) -> Result<&[u8], Malformed> {
-    let Value::String(text) = value else { return Err(Malformed { at: 0, expected: "a path" }) };
-    Ok(text)
+    match value {
+        Value::String(text) if !text.contains(&0) => Ok(text),
+        _ => Err(Malformed { at: 0, expected: "a path" }),
+    }
 }
 
 fn said_steps(steps: Doc<'_>) -> Result<Vec<Step<'_>>, Malformed> {
     const WRONG: Malformed = Malformed { at: 0, expected: "a name or an index" };
     let step = |value| {
-        if let Value::String(name) = value {
-            return Ok(Step::Field(name));
+        if let Value::Int32(index) = value {
+            return u32::try_from(index).map(Step::Index).map_err(|_| WRONG);
         }
-        let Value::Int32(index) = value else { return Err(WRONG) };
-        u32::try_from(index).map(Step::Index).map_err(|_| WRONG)
+        string(value).map(Step::Field)
     };
     steps.elements().map(|element| step(element?.1)).collect()
 }
@@ -399,6 +410,10 @@ mod tests {
             doc! { "removedFields": [1] },
             doc! { "truncatedArrays": [{ "field": "a" }] },
             doc! { "truncatedArrays": [1] },
+            doc! { "truncatedArrays": [{ "field": "a", "newSize": -1 }] },
+            doc! { "removedFields": ["a\0"] },
+            doc! { "updatedFields": { "a": 1 }, "disambiguatedPaths": { "a": ["a\0b"] } },
+            doc! { "removedFields": ["a.".repeat(1000)] },
         ];
         for update in wrong {
             assert!(matches!(diff(owned(&update).as_doc()), Err(Fault::Malformed(_))), "{update}");

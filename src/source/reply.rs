@@ -12,23 +12,41 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::{Doc, Malformed, Value};
 use crate::model::position::{ClusterTime, Position};
 
+/// What holds the bytes of a reply: the driver, or a fuzz target.
+pub(super) trait Held {
+    /// The reply as it lies.
+    fn bytes(&self) -> &[u8];
+}
+
+impl Held for RawBatch {
+    fn bytes(&self) -> &[u8] {
+        self.as_raw_document().as_bytes()
+    }
+}
+
+impl Held for &[u8] {
+    fn bytes(&self) -> &[u8] {
+        self
+    }
+}
+
 /// A reply to `find`, `aggregate` or `getMore`.
 #[derive(Debug)]
-pub(super) struct Reply(RawBatch);
+pub(super) struct Reply<H = RawBatch>(H);
 
-impl Reply {
+impl<H: Held> Reply<H> {
     /// Wraps what the driver gave.
-    pub(super) fn new(batch: RawBatch) -> Self {
-        Self(batch)
+    pub(super) fn new(held: H) -> Self {
+        Self(held)
     }
 
     /// Size of the reply in bytes.
     pub(super) fn len(&self) -> usize {
-        self.0.as_raw_document().as_bytes().len()
+        self.0.bytes().len()
     }
 
     fn root(&self) -> Result<Doc<'_>, Malformed> {
-        Doc::new(self.0.as_raw_document().as_bytes())
+        Doc::new(self.0.bytes())
     }
 
     fn cursor(&self) -> Result<Doc<'_>, Malformed> {

@@ -16,18 +16,14 @@ use bson::spec::BinarySubtype;
 use bson::{RawArrayBuf, RawDocumentBuf, rawdoc};
 use tracing::warn;
 
-use super::decode::Decoder;
-use super::event::{Fields, Parts, Step};
+use super::assembly::{Assembly, StreamBatch};
 use super::faults::{Site, TOO_LARGE, classify, malformed, server_code};
-use super::lookahead::Lookahead;
 use super::probe::{Probe, Topology};
 use super::replies::{Ahead, Answer, Replies};
 use super::reply::Reply;
 use super::{More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
-use crate::model::bson::{Doc, Malformed};
-use crate::model::change::Change;
-use crate::model::position::{ClusterTime, Position};
+use crate::model::position::Position;
 
 /// How long the server waits for a change before it answers that there is none. The end of a transaction is known only by
 /// such an answer, so on an idle source this delays the last change of a transaction (no other); 25 ms costs mongod about
@@ -52,31 +48,12 @@ pub struct ChangeStream {
     source: Source,
     replies: Ahead,
     first: Option<Reply>,
-    sharded: bool,
     shape: Shape,
     /// What the server grants may be tried the other way when an event is too large.
     may_split: bool,
     /// True from such a change until an event came.
     changed_ways: bool,
-    /// The end of the last answer: what was given out, and what is held back.
-    seen: Position,
-    position: Position,
-    parts: Parts,
-    lookahead: Lookahead,
-    decoder: Decoder,
-}
-
-/// What one answer of the server brought.
-#[derive(Debug)]
-pub struct StreamBatch {
-    /// Changes in source order. Empty when there was nothing, or nothing of interest.
-    pub changes: Vec<Change>,
-    /// Where the stream stands, when that is later than the last change and nothing before it is held back.
-    pub watermark: Option<Position>,
-    /// The server's newest operation when it answered.
-    pub server_time: ClusterTime,
-    /// True when the server had nothing more and nothing is held back.
-    pub caught_up: bool,
+    assembly: Assembly,
 }
 
 impl Source {
@@ -106,15 +83,10 @@ impl Source {
             replies: Ahead::new(replies, DOING),
             // The first reply of a new stream is empty because it was asked to be, which says nothing about the source.
             first: from.map(|_| first),
-            sharded: probe.topology == Topology::Sharded,
             shape,
             may_split: probe.split_large_events,
             changed_ways: false,
-            seen: position.clone(),
-            position,
-            parts: Parts::default(),
-            lookahead: Lookahead::default(),
-            decoder: Decoder::default(),
+            assembly: Assembly::new(position, probe.topology == Topology::Sharded),
         })
     }
 
@@ -164,7 +136,7 @@ impl ChangeStream {
     /// Everything up to here has been given out by [`ChangeStream::next`].
     #[must_use]
     pub fn position(&self) -> &Position {
-        &self.position
+        self.assembly.position()
     }
 
     /// The next answer of the server; comes within some tens of milliseconds even when nothing changes.
@@ -180,7 +152,8 @@ impl ChangeStream {
             Some(first) => first,
             None => self.reply(site).await?,
         };
-        self.batch(&reply, site)
+        self.changed_ways &= reply.is_empty().map_err(|error| malformed(error, site))?;
+        self.assembly.batch(&reply, site)
     }
 
     async fn reply(&mut self, site: Site<'_>) -> Result<Reply> {
@@ -191,7 +164,7 @@ impl ChangeStream {
                 Err(Error::new(Kind::Interrupted, Stage::Source, message))
             }
             Err(error) => {
-                if !too_large(&error) || !self.may_split || self.changed_ways || self.parts.is_waiting() {
+                if !too_large(&error) || !self.may_split || self.changed_ways || self.assembly.is_in_parts() {
                     return Err(classify(&error, site));
                 }
                 warn!(
@@ -200,79 +173,11 @@ impl ChangeStream {
                 );
                 self.changed_ways = true;
                 self.shape.split = !self.shape.split;
-                let opened = self.source.open_cursor(self.shape, Some(&self.seen), site).await?;
+                let opened = self.source.open_cursor(self.shape, Some(self.assembly.seen()), site).await?;
                 let (replies, first) = opened.map_err(|error| classify(&error, site))?;
                 self.replies = Ahead::new(replies, DOING);
                 Ok(first)
             }
         }
-    }
-
-    fn batch(&mut self, reply: &Reply, site: Site<'_>) -> Result<StreamBatch> {
-        let malformed = |error: Malformed| malformed(error, site);
-        let mut changes = Vec::new();
-        let mut empty = true;
-        for event in reply.documents().map_err(malformed)? {
-            self.event(event.map_err(malformed)?, &mut changes, site)?;
-            empty = false;
-        }
-        let token = reply.resume_token(site)?;
-        self.seen = token.clone().unwrap_or_else(|| self.seen.clone());
-        self.changed_ways &= empty;
-        if self.nothing_more_of_the_transaction(token.as_ref(), empty) {
-            self.lookahead.release(&mut changes);
-        }
-        let complete = self.lookahead.holding().is_none() && !self.parts.is_waiting();
-        if let Some(change) = changes.last() {
-            self.position = change.position.clone();
-        }
-        let watermark = token.filter(|token| complete && *token > self.position);
-        if let Some(watermark) = &watermark {
-            self.position = watermark.clone();
-        }
-        // A mongos may report less than what its stream has passed already.
-        let reported = reply.operation_time().map_err(malformed)?.unwrap_or_default();
-        let server_time = reported.max(self.position.cluster_time());
-        let caught_up = complete && (empty || self.position.cluster_time() >= server_time);
-        Ok(StreamBatch { changes, watermark, server_time, caught_up })
-    }
-
-    /// One replica set shows a transaction as a whole, so an answer without events ends it. Of a sharded cluster the
-    /// part of another shard may still be on its way until the stream has passed that cluster time.
-    fn nothing_more_of_the_transaction(&self, token: Option<&Position>, empty: bool) -> bool {
-        let Some(time) = self.lookahead.holding() else { return false };
-        token.is_some_and(|token| token.cluster_time() > time) || (empty && !self.sharded && !self.parts.is_waiting())
-    }
-
-    fn event(&mut self, event: Doc<'_>, changes: &mut Vec<Change>, site: Site<'_>) -> Result<()> {
-        let malformed = |error| malformed(error, site);
-        let mut fields = Fields::default();
-        fields.absorb(event).map_err(malformed)?;
-        match self.parts.take(event, &fields) {
-            Step::Whole => self.whole(&fields, changes, site),
-            Step::Waiting => Ok(()),
-            Step::Complete(parts) => {
-                let mut fields = Fields::default();
-                for part in &parts {
-                    fields.absorb(part.as_doc()).map_err(malformed)?;
-                }
-                self.whole(&fields, changes, site)
-            }
-            Step::OutOfOrder => {
-                let message = format!("{} sent the parts of a large event out of order", site.hosts);
-                Err(Error::new(Kind::Unsupported, Stage::Source, message))
-            }
-        }
-    }
-
-    fn whole(&mut self, fields: &Fields<'_>, changes: &mut Vec<Change>, site: Site<'_>) -> Result<()> {
-        let change = self.decoder.decode(fields, site)?;
-        let at = match (fields.cluster_time, &change) {
-            (Some(at), _) => at,
-            (None, Some(change)) => change.position.cluster_time(),
-            (None, None) => return Ok(()),
-        };
-        self.lookahead.push(at, fields.in_transaction, change, changes);
-        Ok(())
     }
 }

@@ -23,6 +23,7 @@ mod consistency;
 mod deep;
 mod documentation;
 mod endpoints;
+mod fuzz_targets;
 mod kill;
 mod large;
 mod latency;
