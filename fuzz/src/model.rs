@@ -53,7 +53,18 @@ impl Model {
                 stored.rows.clear();
                 return true;
             }
-            Ddl::DropTable(table) => {
+            Ddl::Rekey(rekey) => {
+                for (before, after) in rekey.tables {
+                    let stored = self.tables.get_mut(&before.id).expect("a table that is there gets another key");
+                    check_table(&after);
+                    stored.table = after;
+                    stored.rows.clear();
+                }
+                return true;
+            }
+            // A kept table is nobody's any more, and makes way when its name is wanted.
+            Ddl::Aside { .. } => {}
+            Ddl::DropTable(table) | Ddl::Keep { table, .. } => {
                 self.tables.remove(&table.id).expect("a table that is there is dropped");
             }
             Ddl::RenameTable { from, to } => {
