@@ -190,6 +190,7 @@ fn length(bytes: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 #[allow(clippy::cast_possible_truncation, reason = "what a double keeps of a number is the question")]
+#[allow(clippy::wildcard_enum_match_arm, reason = "the values come from the strategies below")]
 mod tests {
     use bson::{Bson, Decimal128, doc};
     use proptest::prelude::*;

@@ -263,10 +263,13 @@ pub(super) fn write_id(id: Value<'_>, ty: PgType) -> Result<Vec<u8>, Reject> {
 /// Both zeros, and everything that is not a number, are one `_id` to MongoDB and one key to PostgreSQL, so they are
 /// made one in memory too.
 fn one_form(id: Value<'_>) -> Value<'_> {
-    match id {
-        Value::Double(n) if n == 0.0 => Value::Double(0.0),
-        Value::Double(n) if n.is_nan() => Value::Double(f64::NAN),
-        _ => id,
+    let Value::Double(n) = id else { return id };
+    if n == 0.0 {
+        Value::Double(0.0)
+    } else if n.is_nan() {
+        Value::Double(f64::NAN)
+    } else {
+        id
     }
 }
 
