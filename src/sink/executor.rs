@@ -173,9 +173,7 @@ impl Executor {
             Ddl::RenameTable { from, .. } => vec![from.id],
             Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
             Ddl::CreateTable(_) | Ddl::Aside { .. } | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
-            Ddl::Gone(id) => {
-                // Written after the collection's end it would stay for ever.
-                self.batch.quarantined.retain(|(document, _)| document.collection != *id);
+            Ddl::Gone(_) => {
                 self.batch.counts.quarantine = true;
                 Vec::new()
             }
