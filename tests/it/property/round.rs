@@ -103,9 +103,7 @@ pub async fn round(seed: u64) -> Result<Outcome, String> {
             daemon = restart(daemon, &case, &config, &mut random, &mut world, &plan).await;
         }
     }
-    let mut report = case.report_within(DEADLINE).await;
-    // XXX until dropped collections release their quarantine
-    report.findings.retain(|f| plan.ddl_every == 0 || !matches!(f, Finding::Unreleased { .. }));
+    let report = case.report_within(DEADLINE).await;
     let refused = world.refusals();
     if !report.findings.is_empty() {
         return Err(failure(&case, &plan, &report, &world));
