@@ -252,3 +252,27 @@ impl Output for Steps<'_> {
         self.0.push(Step::Anomaly(anomaly));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::collection::Shared;
+    use crate::model::namespace::{CollectionId, Namespace};
+    use bson::doc;
+
+    fn document(document: &bson::Document) -> Document {
+        Document::new(document.to_vec().expect("bson")).expect("bson")
+    }
+
+    /// The stream begins before the copy, so it tells of documents that no copy ever met.
+    #[test]
+    fn a_delete_of_an_id_that_was_never_stored_is_nothing() {
+        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
+        let namespace = Namespace::parse("shop.things").expect("a namespace");
+        let collection = Collection::new(CollectionId([1; 16]), namespace, shared);
+        let mut lane = Lane::new(collection, "shop".into(), Waiting::default());
+        lane.convert(Operation::Insert { document: document(&doc! {"_id": "a"}) });
+        let steps = lane.convert(Operation::Delete { key: document(&doc! {"_id": "b\0"}) });
+        assert!(!steps.iter().any(|step| matches!(step, Step::Quarantine(_))), "{steps:?}");
+    }
+}

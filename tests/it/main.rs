@@ -19,6 +19,7 @@ mod decode;
 mod harness;
 mod workload;
 
+mod bad_values;
 mod consistency;
 mod deep;
 mod documentation;
@@ -39,6 +40,7 @@ mod oracle;
 mod plan;
 mod property;
 mod public_updates;
+mod regressions;
 mod quarantine;
 mod restarts;
 mod source;

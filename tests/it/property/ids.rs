@@ -65,11 +65,7 @@ pub fn id(random: &mut Random, kind: IdKind) -> Value {
             }
         }
         IdKind::Number => values::value(random, Kind::Number),
-        IdKind::Text => {
-            let mut text = values::text(random);
-            text.truncate(2000); // XXX until _key
-            Value::String(text)
-        }
+        IdKind::Text => Value::String(values::text(random)),
         IdKind::ObjectId => Value::ObjectId(object_id(random)),
         IdKind::Uuid => Value::Binary(4, values::bytes(random, 16)),
         IdKind::Bytes => {

@@ -113,8 +113,6 @@ pub async fn round(seed: u64) -> Result<Outcome, String> {
         }
     }
     let mut report = case.report_within(DEADLINE).await;
-    // XXX until dropped collections release their quarantine
-    report.findings.retain(|f| plan.ddl_every == 0 || !matches!(f, Finding::Unreleased { .. }));
     if plan.objects == "flatten" {
         report.findings.retain_mut(|finding| !is_flattened_away(finding));
     }

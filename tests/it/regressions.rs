@@ -1,0 +1,118 @@
+//! What the property test found, one small test each, named by the fact.
+
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, JavaScriptCodeWithScope, RawDocumentBuf, doc};
+
+use crate::decode::bson::{Fields, Value, encode, fields};
+use crate::harness::case::Case;
+
+/// Inserts documents that the driver's own types refuse.
+async fn insert(case: &Case, documents: Vec<Fields>) {
+    let raw = documents.iter().map(|document| RawDocumentBuf::from_bytes(encode(document)).expect("a document"));
+    case.database("db").collection::<RawDocumentBuf>("c").insert_many(raw).await.expect("inserted");
+}
+
+/// Rust's shortest digits of 1e23 lie exactly between two doubles; PostgreSQL, which widens the column, prints others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_key_is_the_same_digits_before_and_after_it_widens() {
+    let case = Case::new("tie").await;
+    let daemon = case.start(&case.config());
+    let collection = case.collection("c");
+    collection.insert_many([doc! {"_id": 1e23, "o": {"x": 1}}, doc! {"_id": 2.5, "o": {"x": 1}}]).await.expect("inserted");
+    case.settle().await;
+    collection.insert_one(doc! {"_id": 9_007_199_254_740_993_i64}).await.expect("inserted");
+    collection.update_one(doc! {"_id": 1e23}, doc! {"$set": {"o.x": 2, "n": 1e23}}).await.expect("updated");
+    case.expect_equal().await;
+    collection.delete_one(doc! {"_id": 1e23}).await.expect("deleted");
+    case.expect_equal().await;
+    daemon.sigterm();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_name_that_is_not_utf8_is_on_record() {
+    let case = Case::new("badname").await;
+    let document = |id: i32| {
+        let inner = Value::Document(vec![(b"\xff".to_vec(), Value::Int32(1))]);
+        let array = Value::Array(vec![Value::Int32(1), inner.clone()]);
+        let pairs = [("_id", Value::Int32(id)), ("o", inner), ("j", array)];
+        let mut document = fields(pairs);
+        document.push((b"caf\xe9".to_vec(), Value::Int32(id)));
+        document
+    };
+    insert(&case, vec![document(1)]).await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    insert(&case, vec![document(2)]).await;
+    assert_eq!(case.expect_equal().await.anomalies, 6);
+    daemon.sigterm();
+}
+
+/// Not one row with the whole cell, or with the delta of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_bad_string_of_a_jsonb_cell_is_on_record_at_its_place() {
+    let case = Case::new("eachbad").await;
+    let collection = case.collection("c");
+    collection.insert_one(doc! {"_id": 1, "j": [1, {"a": "x\0", "b": ["fine", "y\0"]}]}).await.expect("inserted");
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    collection.update_one(doc! {"_id": 1}, doc! {"$set": {"j.1.c": {"d": "z\0"}}}).await.expect("updated");
+    collection.update_one(doc! {"_id": 1}, doc! {"$push": {"j": "w\0"}}).await.expect("updated");
+    case.expect_equal().await;
+    let recorded =
+        "SELECT array_to_string(path, '.'), original #>> '{$binary,base64}' FROM tailwater.anomalies ORDER BY id";
+    assert_eq!(case.lines(recorded).await, ["j.a | eAA=", "j.b | eQA=", "j.c.d | egA=", "j | dwA="]);
+    daemon.sigterm();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_twice_within_jsonb_is_quarantine_too() {
+    let case = Case::new("twicejson").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let twice = Value::Document(fields([("a", Value::Int32(1)), ("a", Value::Int32(2))]));
+    let document = |id: i32, inner: Value| fields([("_id", Value::Int32(id)), ("j", Value::Array(vec![Value::Null, Value::Int32(1), inner]))]);
+    insert(&case, vec![document(1, twice), document(2, Value::Int32(2))]).await;
+    assert_eq!(case.expect_equal().await.quarantined, 1);
+    daemon.sigterm();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_string_in_a_scope_loses_its_nul_and_stays_a_string() {
+    let case = Case::new("scope").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let code = JavaScriptCodeWithScope { code: "f()".to_owned(), scope: doc! {"x": "a\0b", "n": 1_i64} };
+    case.collection("c").insert_one(doc! {"_id": 1, "f": code}).await.expect("inserted");
+    assert_eq!(case.expect_equal().await.anomalies, 1);
+    assert_eq!(case.lines("SELECT f #>> '{$scope,x}' FROM {db}.c").await, ["ab"]);
+    daemon.sigterm();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_quarantine_of_a_renamed_collection_has_its_new_name() {
+    let case = Case::new("renamedq").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let collection = case.collection("c");
+    let (from, to) = (format!("{}db.c", case.prefix), format!("{}db.d", case.prefix));
+    let rename = doc! {"renameCollection": &from, "to": &to};
+    collection.insert_many([doc! {"_id": "a"}, doc! {"_id": "b\0"}]).await.expect("inserted");
+    case.mongo.database("admin").run_command(rename).await.expect("renamed");
+    assert_eq!(case.expect_equal().await.quarantined, 1);
+    assert_eq!(case.lines("SELECT DISTINCT namespace FROM tailwater.quarantine").await, [to]);
+    daemon.sigterm();
+}
+
+/// Only 16 bytes of subtype 4 are a UUID.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_of_uuids_takes_other_data_of_subtype_4() {
+    let case = Case::new("shortuuid").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let binary = |length: usize| Bson::Binary(Binary { subtype: BinarySubtype::Uuid, bytes: vec![7; length] });
+    for (id, length) in [(1, 16), (2, 3), (3, 16), (4, 0), (5, 17)] {
+        case.collection("c").insert_one(doc! {"_id": id, "u": binary(length)}).await.expect("inserted");
+    }
+    assert_eq!(case.expect_equal().await.quarantined, 0);
+    daemon.sigterm();
+}
