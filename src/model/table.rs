@@ -171,7 +171,7 @@ pub struct Table {
 impl Table {
     /// Columns from which on a row may be too wide for a page of PostgreSQL. A row has 8,160 bytes there; whatever is
     /// stored out of line leaves a pointer of 18, and what is too short for that takes at most 27 with its padding
-    /// (`heap_toast_insert_or_update`; measured on 18). 24 + 290 / 8 + 290 × 27 is below 8,160.
+    /// (derived from `heap_toast_insert_or_update`). 24 + 290 / 8 + 290 × 27 is below 8,160.
     const WIDE: usize = 290;
 
     /// Columns of an index, at most (`INDEX_MAX_KEYS` of PostgreSQL as it is built everywhere).
