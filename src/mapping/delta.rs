@@ -80,7 +80,9 @@ impl<O: Output> Pass<'_, '_, O> {
         if let Some(field) = field {
             self.unset_field(field, patch);
         }
-        if field.is_none_or(|field| field.column.is_none()) {
+        // Beside a column of its own, a flattened document may have fields there.
+        let is_flat = |field: &Field| field.child.as_ref().is_some_and(|child| child.flat > 0);
+        if field.is_none_or(|field| field.column.is_none() || is_flat(field)) {
             patch.diffs.extend(self.extra_unset(node.place(), name)?);
         }
         Ok(())

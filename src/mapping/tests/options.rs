@@ -99,6 +99,19 @@ fn flattened_fields_overflow_into_objects_of_their_own() {
 }
 
 #[test]
+fn a_flattened_document_goes_away_with_what_overflowed_of_it() {
+    let options = MappingOptions { objects: NestedForm::Flatten, max_columns: 3, ..MappingOptions::default() };
+    let mut world = World::new(options, Vec::new());
+    world.put(doc! {"_id": 1, "a": {"b": 1}}).expect("put");
+    world.put(doc! {"_id": 1, "a": "none"}).expect("put");
+    world.put(doc! {"_id": 1, "a": {"b": 1, "c": 2}}).expect("put");
+    for diff in [doc! {"d": {"a": false}}, doc! {"u": {"a": "none"}}] {
+        let made = world.update(diff).expect("update");
+        assert_eq!(made.diffs, [("_extra".to_owned(), doc! {"d": {"a": false}})]);
+    }
+}
+
+#[test]
 fn single_paths_have_forms_of_their_own() {
     let paths = vec![
         form("a", NestedForm::Jsonb),
