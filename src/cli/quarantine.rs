@@ -271,7 +271,8 @@ mod tests {
             "school.students  1                                         duplicate_field  2026-01-02T03:04:05Z  2       1,234"
         );
         assert!(lines[2].contains("xxx…  cast_failed"), "{text}");
-        assert!(lines[4].starts_with("duplicate_field: in MongoDB"), "{text}");
+        assert!(lines[4].starts_with("cast_failed: "), "{text}");
+        assert!(lines[5].starts_with("duplicate_field: in MongoDB"), "{text}");
         assert_eq!(table(&[]), "nothing is in quarantine\n");
     }
 

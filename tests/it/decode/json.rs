@@ -8,8 +8,17 @@ use super::norm::{Norm, uuid};
 
 /// Reads one JSON text, or says what is wrong with it and where.
 pub fn parse(text: &str) -> Result<Norm, String> {
+    whole(text, Reader::value)
+}
+
+/// The same for an object of fields, which is no wrapper whatever their names are.
+pub fn parse_fields(text: &str) -> Result<Norm, String> {
+    whole(text, |reader| reader.fields().map(Norm::Document))
+}
+
+fn whole(text: &str, read: impl FnOnce(&mut Reader<'_>) -> Result<Norm, String>) -> Result<Norm, String> {
     let mut reader = Reader { rest: text };
-    let value = reader.value()?;
+    let value = read(&mut reader)?;
     reader.blank();
     if reader.rest.is_empty() { Ok(value) } else { Err(format!("text after the JSON value: {:.40}", reader.rest)) }
 }
@@ -45,7 +54,7 @@ impl Reader<'_> {
             }
         }
         match self.rest.chars().next() {
-            Some('{') => self.object(),
+            Some('{') => self.fields().map(unwrap),
             Some('[') => self.array(),
             Some('"') => self.string().map(Norm::Text),
             Some('-' | '0'..='9') => self.number(),
@@ -109,11 +118,11 @@ impl Reader<'_> {
         }
     }
 
-    fn object(&mut self) -> Result<Norm, String> {
+    fn fields(&mut self) -> Result<BTreeMap<String, Norm>, String> {
         self.expect("{")?;
         let mut fields = BTreeMap::new();
         if self.take("}") {
-            return Ok(Norm::Document(fields));
+            return Ok(fields);
         }
         loop {
             self.blank();
@@ -121,7 +130,7 @@ impl Reader<'_> {
             self.expect(":")?;
             fields.insert(name, self.value()?);
             if self.take("}") {
-                return Ok(unwrap(fields));
+                return Ok(fields);
             }
             self.expect(",")?;
         }

@@ -132,7 +132,7 @@ impl Rows<'_> {
         for (column, value) in self.table.columns.iter().zip(values) {
             let Some(value) = value else { continue };
             match (column.at.as_slice(), value) {
-                ([], Norm::Document(extra)) if column.name.starts_with("_extra") => fields.extend(extra),
+                ([], Norm::Document(extra)) if is_extra(column) => fields.extend(extra),
                 ([], value) => whole = Some(value),
                 (at, value) => put(&mut fields, at, value, problems),
             }
@@ -189,6 +189,11 @@ fn put(fields: &mut BTreeMap<String, Norm>, at: &[String], value: Norm, problems
     }
 }
 
+/// The overflow column: an object of fields.
+fn is_extra(column: &Column) -> bool {
+    column.at.is_empty() && column.name.starts_with("_extra")
+}
+
 /// An identifier, quoted.
 pub fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -213,6 +218,7 @@ fn value(column: &Column, text: &str) -> Result<Norm, String> {
         "text" => textual(column, text),
         "uuid" => uuid(json::hex(&text.replace('-', ""))?),
         "bytea" => binary(column, json::hex(text.trim_start_matches("\\x"))?),
+        "jsonb" if is_extra(column) => json::parse_fields(text)?,
         "jsonb" => match json::parse(text)? {
             // What a `text` column held before it became `jsonb` still reads back as an ObjectId's hex.
             Norm::Text(text) if text.len() == 24 => textual(column, &text),
