@@ -127,7 +127,11 @@ async fn every_bad_value_is_on_record_and_every_other_document_exact() {
     assert_eq!(said, counted);
     assert!(metrics.contains(&format!("\ntailwater_quarantined_documents {quarantined}\n")), "{metrics}");
     let status = daemon.until_state("streaming").await;
-    assert_eq!((&status["anomalies"], &status["quarantined"]), (&json!(recorded.len()), &json!(quarantined)), "{status}");
+    assert_eq!(
+        (&status["anomalies"], &status["quarantined"]),
+        (&json!(recorded.len()), &json!(quarantined)),
+        "{status}"
+    );
     let held = "SELECT count(*), count(DISTINCT id_key) FROM tailwater.quarantine";
     assert_eq!(case.lines(held).await, [format!("{quarantined} | {quarantined}")]);
     daemon.sigterm();

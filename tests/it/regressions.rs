@@ -18,7 +18,10 @@ async fn a_double_key_is_the_same_digits_before_and_after_it_widens() {
     let case = Case::new("tie").await;
     let daemon = case.start(&case.config());
     let collection = case.collection("c");
-    collection.insert_many([doc! {"_id": 1e23, "o": {"x": 1}}, doc! {"_id": 2.5, "o": {"x": 1}}]).await.expect("inserted");
+    collection
+        .insert_many([doc! {"_id": 1e23, "o": {"x": 1}}, doc! {"_id": 2.5, "o": {"x": 1}}])
+        .await
+        .expect("inserted");
     case.settle().await;
     collection.insert_one(doc! {"_id": 9_007_199_254_740_993_i64}).await.expect("inserted");
     collection.update_one(doc! {"_id": 1e23}, doc! {"$set": {"o.x": 2, "n": 1e23}}).await.expect("updated");
@@ -70,7 +73,9 @@ async fn a_name_twice_within_jsonb_is_quarantine_too() {
     let daemon = case.start(&case.config());
     case.settle().await;
     let twice = Value::Document(fields([("a", Value::Int32(1)), ("a", Value::Int32(2))]));
-    let document = |id: i32, inner: Value| fields([("_id", Value::Int32(id)), ("j", Value::Array(vec![Value::Null, Value::Int32(1), inner]))]);
+    let document = |id: i32, inner: Value| {
+        fields([("_id", Value::Int32(id)), ("j", Value::Array(vec![Value::Null, Value::Int32(1), inner]))])
+    };
     insert(&case, vec![document(1, twice), document(2, Value::Int32(2))]).await;
     assert_eq!(case.expect_equal().await.quarantined, 1);
     daemon.sigterm();

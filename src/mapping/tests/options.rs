@@ -91,9 +91,11 @@ fn flattened_fields_overflow_into_objects_of_their_own() {
     let diffs: Vec<_> = made.diffs.into_iter().map(|(_, diff)| diff).collect();
     let expected = [
         doc! {"sa": {"sb": {"d": {"d": false}}}},
-        doc! {"sa": {"sb": {"sq": {"u": {"r": 1}}}}},
+        doc! {"sa": {"sb": {"sq": {"d": {"r": false}}}}},
         doc! {"sa": {"d": {"e": false}}},
         doc! {"Sa": {"Sb": {"j": {"d": "5"}}}},
+        // `q` may have been an empty document before, which is nowhere.
+        doc! {"Sa": {"Sb": {"Sq": {"j": {"r": "1"}}}}},
     ];
     assert_eq!(diffs, expected);
 }
