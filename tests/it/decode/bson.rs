@@ -303,7 +303,7 @@ fn show_fields(fields: &Fields, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::{Document, doc, deserialize_from_slice};
+    use mongodb::bson::{Document, deserialize_from_slice, doc};
 
     use super::{Value, decode, encode, fields};
 
