@@ -8,7 +8,7 @@ use super::norm::{Norm, uuid};
 
 /// Reads one JSON text, or says what is wrong with it and where.
 pub fn parse(text: &str) -> Result<Norm, String> {
-    whole(text, Reader::value)
+    whole(text, |reader| reader.value())
 }
 
 /// The same for an object of fields, which is no wrapper whatever their names are.
