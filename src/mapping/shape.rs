@@ -209,11 +209,8 @@ impl Field {
     /// When an array is malformed.
     pub fn route(&self, value: &Value<'_>) -> Result<Route, Malformed> {
         if let Some(child) = &self.child {
-            let fits = match value {
-                Value::Document(_) => !child.is_array(),
-                Value::Array(_) => child.is_array(),
-                _ => false,
-            };
+            let fits =
+                if child.is_array() { matches!(value, Value::Array(_)) } else { matches!(value, Value::Document(_)) };
             return Ok(if fits { Route::Child } else { Route::Column });
         }
         let decided = self.column.as_ref().is_some_and(|column| !column.seen.is_empty());
