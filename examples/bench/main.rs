@@ -1,10 +1,12 @@
 //! Measures the daemon on real servers, for `scripts/bench`, which starts those and says where they are.
 //!
-//! MongoDB is at `MONGODB_URI`, PostgreSQL at `POSTGRES_URI`; both are filled and not cleaned up.
+//! MongoDB is at `MONGODB_URI`, PostgreSQL at `POSTGRES_URI`; both are filled and not cleaned up. The case `mapping` needs
+//! neither.
 
 mod cases;
 mod daemon;
 mod load;
+mod mapping;
 #[path = "../shared/random.rs"]
 mod random;
 mod report;
@@ -21,11 +23,12 @@ use serde_json::json;
 
 use cases::Bench;
 use load::Shape;
+use report::Case;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 4] = ["snapshot", "stream", "latency", "many"];
+const CASES: [&str; 5] = ["mapping", "snapshot", "stream", "latency", "many"];
 
 /// Measures the daemon; `scripts/bench` calls this.
 #[derive(Parser)]
@@ -70,18 +73,23 @@ async fn main() -> ExitCode {
 }
 
 async fn measure(arguments: Arguments) -> Result<()> {
+    let start = Instant::now();
+    let chosen = |name: &str| arguments.cases.is_empty() || arguments.cases.iter().any(|chosen| chosen == name);
+    let mut cases = Vec::new();
+    if chosen("mapping") {
+        eprintln!("bench: mapping");
+        cases.extend(mapping::measure(arguments.runs, if arguments.quick { 10 } else { 1 })?);
+    }
+    let others: Vec<&str> = CASES.into_iter().filter(|name| *name != "mapping" && chosen(name)).collect();
+    if others.is_empty() {
+        return publish(&arguments, start, &cases);
+    }
     let source = std::env::var("MONGODB_URI").map_err(|_| "MONGODB_URI is not set")?;
     let target = std::env::var("POSTGRES_URI").map_err(|_| "POSTGRES_URI is not set")?;
     let mongodb = mongodb::Client::with_uri_str(&source).await?;
     let tenth = if arguments.quick { 10 } else { 1 };
     let bench = Bench { arguments, mongodb, source, target };
-    let start = Instant::now();
-    let mut cases = Vec::new();
-    for name in CASES {
-        let chosen = &bench.arguments.cases;
-        if !chosen.is_empty() && !chosen.iter().any(|chosen| chosen == name) {
-            continue;
-        }
+    for name in others {
         eprintln!("bench: {name}, {} s so far", start.elapsed().as_secs());
         match name {
             "snapshot" => {
@@ -97,18 +105,21 @@ async fn measure(arguments: Arguments) -> Result<()> {
             _ => cases.push(bench.many(10_000 / if bench.arguments.quick { 5 } else { 1 }).await?),
         }
     }
-    let arguments = &bench.arguments;
+    publish(&bench.arguments, start, &cases)
+}
+
+fn publish(arguments: &Arguments, start: Instant, cases: &[Case]) -> Result<()> {
     let cores = std::thread::available_parallelism()?;
     let about = json!({
         "commit": arguments.commit, "quick": arguments.quick, "runs": arguments.runs, "cores": cores,
         "seconds": start.elapsed().as_secs(),
     });
-    fs::write(&arguments.json, serde_json::to_string_pretty(&report::json(&cases, &about))? + "\n")?;
+    fs::write(&arguments.json, serde_json::to_string_pretty(&report::json(cases, &about))? + "\n")?;
     let words = format!(
         "\nCommit {}, {} runs of each case, {cores} cores, {} s in all.\n",
         arguments.commit,
         arguments.runs,
         start.elapsed().as_secs()
     );
-    Ok(std::io::stdout().write_all((report::table(&cases) + &words).as_bytes())?)
+    Ok(std::io::stdout().write_all((report::table(cases) + &words).as_bytes())?)
 }

@@ -52,6 +52,8 @@ struct Followed {
     id: CollectionId,
     lane: Lane,
     documents: BTreeMap<usize, Known>,
+    /// Their ids as they were written last: that is how the server names a document.
+    ids: BTreeMap<usize, Tree>,
 }
 
 struct World {
@@ -153,7 +155,12 @@ impl World {
         let id = CollectionId([self.born; 16]);
         let database = Arc::from(&*namespace.database);
         let collection = Collection::new(id, namespace, self.shared.clone());
-        Followed { id, lane: Lane::new(collection, database, Waiting::default()), documents: BTreeMap::new() }
+        Followed {
+            id,
+            lane: Lane::new(collection, database, Waiting::default()),
+            documents: BTreeMap::new(),
+            ids: BTreeMap::new(),
+        }
     }
 
     /// One change of one collection.
@@ -167,6 +174,12 @@ impl World {
             4..=8 => self.update(at, id, input),
             _ => self.document(at, id, input),
         }
+    }
+
+    /// The key of a document.
+    fn key(&self, at: usize, id: usize, input: &mut Input<'_>) -> Document {
+        let written = self.collections[at].ids.get(&id).cloned().unwrap_or_else(|| id_of(id, input));
+        Document::new(encode(&vec![(b"_id".to_vec(), written)])).expect("a key")
     }
 
     fn lifecycle(&mut self, at: usize, input: &mut Input<'_>) {
@@ -193,7 +206,7 @@ impl World {
     }
 
     fn delete(&mut self, at: usize, id: usize, input: &mut Input<'_>) {
-        self.convert(at, Operation::Delete { key: key(id, input) });
+        self.convert(at, Operation::Delete { key: self.key(at, id, input) });
         self.collections[at].documents.remove(&id);
     }
 
@@ -203,7 +216,9 @@ impl World {
         let mut fields = tree::document(input, names, 0);
         fields.retain(|(name, _)| name != b"_id");
         let place = if input.one_in(8) { fields.len() } else { 0 };
-        fields.insert(place, (b"_id".to_vec(), id_of(id, input)));
+        let written = id_of(id, input);
+        self.collections[at].ids.insert(id, written.clone());
+        fields.insert(place, (b"_id".to_vec(), written));
         let document = Document::new(encode(&fields)).expect("a document");
         let operation = if input.one_in(2) { Operation::Replace { document } } else { Operation::Insert { document } };
         let known = if names == Names::Any { Known::Somehow } else { Known::Is(fields) };
@@ -220,7 +235,7 @@ impl World {
         };
         let diff = tree::change(&mut fields, input, 0);
         let diff = Document::new(encode(&diff)).expect("a diff");
-        let apart = self.convert(at, Operation::Update { key: key(id, input), diff });
+        let apart = self.convert(at, Operation::Update { key: self.key(at, id, input), diff });
         let now = if apart { Known::Apart } else { Known::Is(fields.clone()) };
         self.collections[at].documents.insert(id, now);
         if apart {
@@ -248,7 +263,8 @@ impl World {
             tree::change(&mut tree::document(input, Names::Clean, 1), input, 1)
         };
         let diff = Document::new(encode(&diff)).expect("a diff");
-        let apart = self.convert(at, Operation::Update { key: key(id, input), diff });
+        self.collections[at].ids.entry(id).or_insert_with(|| id_of(id, input));
+        let apart = self.convert(at, Operation::Update { key: self.key(at, id, input), diff });
         match self.collections[at].documents.get_mut(&id) {
             Some(known) => *known = if apart || *known == Known::Apart { Known::Apart } else { Known::Somehow },
             None => self.delete(at, id, input),
@@ -501,10 +517,5 @@ fn forms(id: usize) -> Vec<Tree> {
 
 fn id_of(id: usize, input: &mut Input<'_>) -> Tree {
     let mut forms = forms(id);
-    let _ = input.below(forms.len());
-    forms.swap_remove(0) // TEMPORARY h1
-}
-
-fn key(id: usize, input: &mut Input<'_>) -> Document {
-    Document::new(encode(&vec![(b"_id".to_vec(), id_of(id, input))])).expect("a key")
+    forms.swap_remove(input.below(forms.len()))
 }

@@ -251,8 +251,8 @@ fn check_json(value: &serde_json::Value) {
     }
 }
 
-/// Whether two cells hold the same value: in `jsonb` order and number types do not count, and in `_extra` documents
-/// without values neither, since flattened ones read back as missing.
+/// Whether two cells hold the same value: in `jsonb` order and number types do not count, and in `_extra` nulls and
+/// documents without values neither, since flattened ones read back as missing.
 pub fn same_cell(column: &Column, a: &[u8], b: &[u8]) -> bool {
     if a == b || column.ty != PgType::Jsonb {
         return a == b;
@@ -268,7 +268,9 @@ pub fn same_cell(column: &Column, a: &[u8], b: &[u8]) -> bool {
 fn prune(value: &mut serde_json::Value) {
     if let serde_json::Value::Object(fields) = value {
         fields.values_mut().for_each(prune);
-        fields.retain(|_, value| !matches!(value, serde_json::Value::Object(fields) if fields.is_empty()));
+        fields.retain(|_, value| {
+            !value.is_null() && !matches!(value, serde_json::Value::Object(inner) if inner.is_empty())
+        });
     }
 }
 

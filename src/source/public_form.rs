@@ -171,10 +171,12 @@ impl<'a> Lists<'a> {
 
 /// A path or a field name; neither can hold U+0000.
 fn string(value: Value<'_>) -> Result<&[u8], Malformed> {
-    match value {
-        Value::String(text) if !text.contains(&0) => Ok(text),
-        _ => Err(Malformed { at: 0, expected: "a path" }),
+    if let Value::String(text) = value
+        && !text.contains(&0)
+    {
+        return Ok(text);
     }
+    Err(Malformed { at: 0, expected: "a path" })
 }
 
 fn said_steps(steps: Doc<'_>) -> Result<Vec<Step<'_>>, Malformed> {

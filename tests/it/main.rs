@@ -39,6 +39,7 @@ mod on_drop;
 mod oracle;
 mod plan;
 mod property;
+mod public_record;
 mod public_updates;
 mod quarantine;
 mod regressions;

@@ -94,15 +94,18 @@ fn whole() -> Vec<Entry> {
             .then(Do::Delete(doc! {"_id": {"$gt": 700}}))
             .then(Do::Update(doc! {"_id": {"$lt": 500}}, doc! {"$inc": {"n": 1000}}.into()))
             .rows("SELECT count(*), sum(n) FROM {t}", &["700 | 744350"]),
-        Entry::new("a_transaction_with_every_kind", vec![student(), doc! {"_id": 2, "name": "b"}, doc! {"_id": 3, "name": "c"}])
-            .then(Do::Together(vec![
-                Do::Insert(vec![doc! {"_id": 4, "name": "d"}]),
-                Do::Update(doc! {"_id": 1}, doc! {"$set": {"profile.city": "t"}}.into()),
-                Do::Replace(doc! {"_id": 2}, doc! {"other": 1}),
-                Do::Delete(doc! {"_id": 3}),
-                Do::Update(doc! {"_id": 4}, doc! {"$set": {"name": "e"}}.into()),
-            ]))
-            .rows("SELECT _id, name, other FROM {t} ORDER BY 1", &["1 | a | -", "2 | - | 1", "4 | e | -"]),
+        Entry::new(
+            "a_transaction_with_every_kind",
+            vec![student(), doc! {"_id": 2, "name": "b"}, doc! {"_id": 3, "name": "c"}],
+        )
+        .then(Do::Together(vec![
+            Do::Insert(vec![doc! {"_id": 4, "name": "d"}]),
+            Do::Update(doc! {"_id": 1}, doc! {"$set": {"profile.city": "t"}}.into()),
+            Do::Replace(doc! {"_id": 2}, doc! {"other": 1}),
+            Do::Delete(doc! {"_id": 3}),
+            Do::Update(doc! {"_id": 4}, doc! {"$set": {"name": "e"}}.into()),
+        ]))
+        .rows("SELECT _id, name, other FROM {t} ORDER BY 1", &["1 | a | -", "2 | - | 1", "4 | e | -"]),
         Entry::new("an_update_and_a_delete_at_once", vec![student(), doc! {"_id": 2}])
             .update(doc! {"$set": {"content.0.count": 1}})
             .then(Do::Delete(doc! {"_id": 1}))

@@ -1,6 +1,6 @@
 //! Names that other tools changed, lost or took for each other, and ids that they could not follow.
 
-use mongodb::bson::{Bson, Uuid, doc};
+use mongodb::bson::{Bson, Uuid, doc, oid::ObjectId};
 
 use super::runner::{Do, Entry, run};
 
@@ -60,18 +60,46 @@ fn names() -> Vec<Entry> {
 fn ids() -> Vec<Entry> {
     let uuid = |byte| Uuid::from_bytes([byte; 16]);
     vec![
-        Entry::new("ids_of_text", vec![doc! {"_id": "a", "x": 1}, doc! {"_id": "b", "x": 1}, doc! {"_id": "507f1f77bcf86cd799439011", "x": 1}])
-            .then(Do::Update(doc! {"_id": "a"}, doc! {"$set": {"x": 2}}.into()))
-            .then(Do::Delete(doc! {"_id": "b"}))
-            .rows("SELECT _id, x FROM {t} ORDER BY 1", &["507f1f77bcf86cd799439011 | 1", "a | 2"]),
-        Entry::new("ids_of_numbers", vec![doc! {"_id": 5i64 << 40, "x": 1}, doc! {"_id": 7, "x": 1}, doc! {"_id": 8i64, "x": 1}])
-            .then(Do::Update(doc! {"_id": 7i64}, doc! {"$set": {"x": 2}}.into()))
-            .then(Do::Delete(doc! {"_id": 8.0}))
-            .rows("SELECT _id, x FROM {t} ORDER BY 1", &["7 | 2", "5497558138880 | 1"]),
-        Entry::new("ids_of_uuids", vec![doc! {"_id": uuid(1), "l": [{"x": 1}]}, doc! {"_id": uuid(2), "l": [{"x": 1}]}])
-            .then(Do::Update(doc! {"_id": uuid(1)}, doc! {"$set": {"l.0.x": 2}}.into()))
-            .then(Do::Delete(doc! {"_id": uuid(2)}))
-            .rows("SELECT x FROM {t_l}", &["2"]),
+        Entry::new(
+            "ids_of_text",
+            vec![
+                doc! {"_id": "a", "x": 1},
+                doc! {"_id": "b", "x": 1},
+                doc! {"_id": "507f1f77bcf86cd799439011", "x": 1},
+            ],
+        )
+        .then(Do::Update(doc! {"_id": "a"}, doc! {"$set": {"x": 2}}.into()))
+        .then(Do::Delete(doc! {"_id": "b"}))
+        .rows("SELECT _id, x FROM {t} ORDER BY 1", &["507f1f77bcf86cd799439011 | 1", "a | 2"]),
+        Entry::new(
+            "ids_of_numbers",
+            vec![doc! {"_id": 5i64 << 40, "x": 1}, doc! {"_id": 7, "x": 1}, doc! {"_id": 8i64, "x": 1}],
+        )
+        .then(Do::Update(doc! {"_id": 7i64}, doc! {"$set": {"x": 2}}.into()))
+        .then(Do::Delete(doc! {"_id": 8.0}))
+        .rows("SELECT _id, x FROM {t} ORDER BY 1", &["7 | 2", "5497558138880 | 1"]),
+        Entry::new(
+            "ids_of_uuids",
+            vec![doc! {"_id": uuid(1), "l": [{"x": 1}]}, doc! {"_id": uuid(2), "l": [{"x": 1}]}],
+        )
+        .then(Do::Update(doc! {"_id": uuid(1)}, doc! {"$set": {"l.0.x": 2}}.into()))
+        .then(Do::Delete(doc! {"_id": uuid(2)}))
+        .rows("SELECT x FROM {t_l}", &["2"]),
+        Entry::new(
+            "ids_of_mixed_types",
+            vec![
+                doc! {"_id": 1, "x": 1, "l": [{"a": 1}]},
+                doc! {"_id": "ping", "x": 2, "l": [{"a": 2}]},
+                doc! {"_id": ObjectId::from_bytes([7; 12]), "x": 3},
+                doc! {"_id": {"a": 1}, "x": 4},
+                doc! {"_id": "1", "x": 5},
+                doc! {"_id": uuid(3), "x": 6},
+            ],
+        )
+        .then(Do::Update(doc! {"_id": "ping"}, doc! {"$set": {"l.0.a": 9}}.into()))
+        .then(Do::Delete(doc! {"_id": {"a": 1}}))
+        .rows("SELECT x FROM {t} ORDER BY 1", &["1", "2", "3", "5", "6"])
+        .rows("SELECT a FROM {t_l} ORDER BY 1", &["1", "9"]),
         Entry::new("an_id_that_comes_again", vec![doc! {"_id": 1, "x": 1, "l": [{"a": 1}, {"a": 2}]}])
             .then(Do::Delete(doc! {"_id": 1}))
             .then(Do::Insert(vec![doc! {"_id": 1, "y": 2, "l": [{"b": 1}]}]))

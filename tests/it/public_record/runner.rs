@@ -84,7 +84,7 @@ pub async fn run(test: &str, entries: Vec<Entry>) {
         play(&case, COPIED, entry, &entry.changes).await;
         play(&case, CHANGED, entry, &entry.documents).await;
     }
-    let daemon = case.start(&case.config());
+    let _daemon = case.start(&case.config());
     case.settle().await;
     for entry in &entries {
         play(&case, CHANGED, entry, &entry.changes).await;
@@ -99,8 +99,8 @@ pub async fn run(test: &str, entries: Vec<Entry>) {
         check_anomalies(&case, entry, &mut wrong).await;
     }
     assert!(wrong.is_empty(), "{}\n{report}", wrong.join("\n"));
-    let streaming = |status: &serde_json::Value| status["state"] == "streaming" && status["attempt"].as_u64() <= Some(1);
-    daemon.until_status("it streams, in its first attempt", streaming).await;
+    let logs = case.logs();
+    assert!(!logs.contains("retry_in_ms"), "it has done so in one attempt\n{logs}");
 }
 
 fn shown(case: &Case, finding: &Finding) -> String {
@@ -204,8 +204,9 @@ fn with_tables(query: &str, collection: &str) -> String {
     text
 }
 
+/// Not of what was copied in its last state: that has no columns for fields that were gone by then.
 async fn check_rows(case: &Case, entry: &Entry, wrong: &mut Vec<String>) {
-    for way in [COPIED, CHANGED, FOLLOWED] {
+    for way in [CHANGED, FOLLOWED] {
         for (query, expected) in &entry.rows {
             let found = case.lines(&with_tables(query, &format!("{way}{}", entry.name))).await;
             if found != *expected {
