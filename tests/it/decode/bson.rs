@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use mongodb::bson::Decimal128;
+
 /// Fields in order; a name may come twice.
 pub type Fields = Vec<(Vec<u8>, Value)>;
 
@@ -283,7 +285,7 @@ impl fmt::Debug for Value {
             Value::Int32(n) => write!(f, "{n}"),
             Value::Timestamp(t, i) => write!(f, "Timestamp({t}, {i})"),
             Value::Int64(n) => write!(f, "Long({n})"),
-            Value::Decimal128(bytes) => write!(f, "Decimal({})", mongodb::bson::Decimal128::from_bytes(*bytes)),
+            Value::Decimal128(bytes) => write!(f, "Decimal({})", Decimal128::from_bytes(*bytes)),
             Value::MinKey => write!(f, "MinKey"),
             Value::MaxKey => write!(f, "MaxKey"),
         }
@@ -301,6 +303,8 @@ fn show_fields(fields: &Fields, f: &mut fmt::Formatter<'_>) -> fmt::Result {
 
 #[cfg(test)]
 mod tests {
+    use mongodb::bson::{Document, doc, deserialize_from_slice};
+
     use super::{Value, decode, encode, fields};
 
     #[test]
@@ -319,7 +323,7 @@ mod tests {
     fn the_driver_reads_what_is_written() {
         let document =
             fields([("a", Value::Int32(1)), ("b", Value::text("x")), ("c", Value::Array(vec![Value::Null]))]);
-        let read: mongodb::bson::Document = mongodb::bson::deserialize_from_slice(&encode(&document)).expect("BSON");
-        assert_eq!(read, mongodb::bson::doc! {"a": 1, "b": "x", "c": [null]});
+        let read: Document = deserialize_from_slice(&encode(&document)).expect("BSON");
+        assert_eq!(read, doc! {"a": 1, "b": "x", "c": [null]});
     }
 }

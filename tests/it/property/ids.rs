@@ -1,5 +1,7 @@
 //! `_id`s: of one type in a collection, or of all.
 
+use mongodb::bson::Decimal128;
+
 use super::values::{self, Kind, object_id};
 use crate::decode::bson::Value;
 use crate::workload::random::Random;
@@ -61,7 +63,7 @@ pub fn id(random: &mut Random, kind: IdKind) -> Value {
                 0 => Value::Int32(n as i32),
                 1 => Value::Int64(n),
                 2 => Value::Double(n as f64),
-                _ => Value::Decimal128(n.to_string().parse::<mongodb::bson::Decimal128>().expect("a number").bytes()),
+                _ => Value::Decimal128(n.to_string().parse::<Decimal128>().expect("a number").bytes()),
             }
         }
         IdKind::Number => values::value(random, Kind::Number),
