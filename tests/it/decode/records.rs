@@ -107,7 +107,8 @@ impl Records {
     }
 }
 
-async fn exists(postgres: &Client, table: &str) -> bool {
+/// True when there is a table of that name.
+pub async fn exists(postgres: &Client, table: &str) -> bool {
     let query = "SELECT to_regclass($1) IS NOT NULL";
     postgres.query_one(query, &[&table]).await.expect("pg_catalog can be read").get(0)
 }

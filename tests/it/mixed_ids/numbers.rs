@@ -63,7 +63,7 @@ async fn a_double_and_the_decimal_that_it_prints_as_are_two() {
 /// A double of 2 to the 53 or more is a key beside other doubles only, and that is remembered over a kill.
 #[tokio::test(flavor = "multi_thread")]
 async fn wide_doubles_are_not_mixed_with_integers() {
-    let case = Case::new("wide").await;
+    let case = Case::new("widedoubles").await;
     insert_all(&case, "copied", &[Id::double(WIDE), Id::double(0.5)]).await;
     insert_all(&case, "ints", &[Id::int(1), Id::long(1 << 62)]).await;
     let config = case.config();
