@@ -125,6 +125,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         self.rows += 1;
         let number = self.rows;
         let full = self.is_full(node.table);
+        let mut unknown_nulls = Vec::new();
         if let (true, Some(column)) = (node.path.is_empty(), self.id_column) {
             cells.row.set(column, &write_id(self.id, PgType::Jsonb)?);
         }
@@ -135,12 +136,21 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
             }
             let name = self.named(&node.path, name, value);
             if value.is_null() {
-                // Missing and null are one, but null after a value would be the value.
-                let there = node.fields.get(&*name).is_some_and(|field| field.last_row == number);
-                if there || cells.extra.has(node.place(), &name) {
+                // Missing and null are one, but of two equal names an update changes the first, whatever its value.
+                let there = match node.fields.get_mut(&*name) {
+                    Some(field) => std::mem::replace(&mut field.last_row, number) == number,
+                    None => cells.extra.has(node.place(), &name) || unknown_nulls.contains(&name),
+                };
+                if there {
                     return Err(DUPLICATE);
                 }
+                if !node.fields.contains_key(&*name) {
+                    unknown_nulls.push(name);
+                }
                 continue;
+            }
+            if unknown_nulls.contains(&name) {
+                return Err(DUPLICATE);
             }
             if full && !node.fields.contains_key(&*name) {
                 self.overflow(node.place(), &name, value, cells)?;

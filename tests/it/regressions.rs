@@ -67,6 +67,19 @@ async fn each_bad_string_of_a_jsonb_cell_is_on_record_at_its_place() {
     daemon.sigterm();
 }
 
+/// An update changes the first of the two, and a row would show the second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_null_before_a_value_of_the_same_name_is_a_name_twice() {
+    let case = Case::new("twicenull").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let twice = |id: i32| fields([("_id", Value::Int32(id)), ("a", Value::Null), ("a", Value::Boolean(false))]);
+    insert(&case, vec![twice(1), fields([("_id", Value::Int32(2)), ("a", Value::Boolean(true))]), twice(3)]).await;
+    case.collection("c").update_one(doc! {"_id": 3}, doc! {"$set": {"a": [5]}}).await.expect("updated");
+    assert_eq!(case.expect_equal().await.quarantined, 2);
+    daemon.sigterm();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_twice_within_jsonb_is_quarantine_too() {
     let case = Case::new("twicejson").await;
