@@ -140,7 +140,9 @@ impl World {
             Ok(reply) => {
                 let errors = reply.get_array("writeErrors").ok();
                 let code = errors.and_then(|errors| errors.first()?.as_document()?.get_i32("code").ok());
-                code.map(|code| *self.refused.entry(code).or_default() += 1);
+                if let Some(code) = code {
+                    *self.refused.entry(code).or_default() += 1;
+                }
                 Some(reply)
             }
             Err(error) => {

@@ -123,13 +123,13 @@ fn collections() -> Vec<Entry> {
             .rows("SELECT _id, name, content FROM {t}", &["text | 5 | x"]),
         Entry::new("a_rename", vec![student()])
             .then(Do::Rename(" elsewhere"))
-            .rows("SELECT count FROM {t_ elsewhere_content} ORDER BY 1", &["0", "1", "2"]),
+            .rows("SELECT count FROM {t elsewhere_content} ORDER BY 1", &["0", "1", "2"]),
         Entry::new("a_rename_and_a_new_one", vec![student()])
             .then(Do::Rename(" new"))
             .then(Do::Insert(vec![doc! {"_id": 1, "name": "old name"}]))
             .then(Do::Swap(" new"))
             .rows("SELECT name FROM {t}", &["a"])
-            .rows("SELECT name FROM {t_ old}", &["old name"])
+            .rows("SELECT name FROM {t old}", &["old name"])
             .rows("SELECT count(*) FROM {t_content}", &["3"]),
     ]
 }

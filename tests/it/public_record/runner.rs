@@ -15,7 +15,7 @@ pub struct Entry {
     /// The documents it starts with.
     documents: Vec<Do>,
     changes: Vec<Do>,
-    /// Queries and their lines; `{t}` is the table, `{t_x}` that of its field `x`.
+    /// Queries and their lines; `{t}` is the table, `{t_x}` that of its field `x`, `{t y}` that of the collection renamed so.
     rows: Vec<(&'static str, Vec<&'static str>)>,
     /// Anomalies that it leaves: reason and path.
     anomalies: Vec<(&'static str, &'static str)>,
@@ -193,10 +193,10 @@ async fn together(case: &Case, collection: &Collection<Document>, doings: &[Do])
     session.commit_transaction().await
 }
 
-/// `{t}` and `{t_x}` as quoted tables of the case's schema.
+/// `{t}`, and with what follows the `t` other tables, quoted and in the case's schema.
 fn with_tables(query: &str, collection: &str) -> String {
-    let mut text = query.replace("{t}", &format!("{{db}}.{}", quote(collection)));
-    while let Some(start) = text.find("{t_") {
+    let mut text = query.to_owned();
+    while let Some(start) = text.find("{t") {
         let end = start + text[start..].find('}').expect("a closing brace");
         let table = format!("{collection}{}", &text[start + 2..end]);
         text.replace_range(start..=end, &format!("{{db}}.{}", quote(&table)));
