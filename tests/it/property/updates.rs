@@ -67,7 +67,7 @@ fn operator(random: &mut Random, place: &Place<'_>, taken: &[Vec<u8>]) -> (&'sta
     }
     match place.now {
         Some(Value::Int32(_) | Value::Int64(_)) if random.percent(30) => {
-            let and = one(random.pick(&["and", "or", "xor"]), Value::Int32(random.between(0, 255) as i32));
+            let and = one(random.pick::<&str>(&["and", "or", "xor"]), Value::Int32(random.between(0, 255) as i32));
             if random.percent(20) { ("$bit", and) } else { arithmetic(random) }
         }
         Some(Value::Double(_) | Value::Decimal128(_)) if random.percent(40) => arithmetic(random),
