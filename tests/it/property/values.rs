@@ -85,7 +85,11 @@ pub fn value(random: &mut Random, kind: Kind) -> Value {
             Value::CodeWithScope(text(random), scope)
         }
         Symbol => Value::Symbol(text(random)),
-        DbPointer => Value::DbPointer(text(random), object_id(random)),
+        DbPointer => {
+            // The server's public form of an update ends a pointer's namespace at U+0000 (seen on 8.2).
+            let namespace = text(random).into_iter().filter(|byte| *byte != 0).collect();
+            Value::DbPointer(namespace, object_id(random))
+        }
         MinKey => Value::MinKey,
         MaxKey => Value::MaxKey,
         Number => {
