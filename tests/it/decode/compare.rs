@@ -12,7 +12,7 @@ use super::differences::{Difference, Lost, compared, show};
 use super::norm::Norm;
 use super::records::{Quarantined, Records};
 use super::rows;
-use super::structure::lost_by_names;
+use super::structure::{has_a_name_twice, lost_by_names};
 
 /// What a comparison found.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub enum Finding {
     /// PostgreSQL still has a collection that MongoDB has no more.
     Gone(String),
     /// A value that is not stored as it is, and is not on record either.
-    Unrecorded { namespace: String, id: String, lost: Lost },
+    Unrecorded { namespace: String, id: String, lost: Lost, recorded: Vec<String> },
     /// A document that is where it should not be.
     Wrong { namespace: String, id: String, what: String },
     /// A document in quarantine that MongoDB has no more.
@@ -56,10 +56,10 @@ impl fmt::Display for Report {
             match finding {
                 Finding::Problem(problem) => writeln!(f, "  {problem}")?,
                 Finding::Gone(namespace) => writeln!(f, "  {namespace} was dropped in MongoDB and is in PostgreSQL")?,
-                Finding::Unrecorded { namespace, id, lost } => {
+                Finding::Unrecorded { namespace, id, lost, recorded } => {
                     let names: Vec<String> = lost.names.iter().map(|name| name.chars().take(20).collect()).collect();
                     let original = show(Some(&lost.original));
-                    writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record")?;
+                    writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record in {recorded:?}")?;
                 }
                 Finding::Wrong { namespace, id, what } => writeln!(f, "  {namespace} {id} {what}")?,
                 Finding::Unreleased { namespace, id, rows } => {
@@ -182,8 +182,8 @@ impl Comparison<'_> {
             if self.records.has(id, &lost) {
                 self.report.anomalies += 1;
             } else {
-                let (namespace, id) = (namespace.clone(), shown.clone());
-                self.report.findings.push(Finding::Unrecorded { namespace, id, lost });
+                let (namespace, id, recorded) = (namespace.clone(), shown.clone(), self.records.of(id));
+                self.report.findings.push(Finding::Unrecorded { namespace, id, lost, recorded });
             }
         }
     }
@@ -192,7 +192,7 @@ impl Comparison<'_> {
         self.report.quarantined += 1;
         let reason = rows[0].reason.as_str();
         let justified = match reason {
-            "duplicate_field" => true,
+            "duplicate_field" => has_a_name_twice(&bson::decode(&rows[0].raw)),
             "id_not_representable" => not_representable(id),
             _ => false,
         };

@@ -100,10 +100,16 @@ impl Records {
         of_id.filter(|anomaly| lost.names.starts_with(&anomaly.path)).any(|a| contains(&a.original, &lost.original))
     }
 
+    /// What is on record for a document.
+    pub fn of(&self, id: &Norm) -> Vec<String> {
+        let show = |a: &Anomaly| format!("{:?} {} {:?}", a.path, a.reason, a.original);
+        self.anomalies.get(&id.key()).into_iter().flatten().map(show).collect()
+    }
+
     /// True when a value that is missing was too large for PostgreSQL and is on record.
     pub fn has_too_large(&self, id: &Norm, lost: &Lost) -> bool {
         let of_id = self.anomalies.get(&id.key()).into_iter().flatten();
-        of_id.filter(|a| a.reason.contains("large")).any(|a| a.path == lost.names && same(&a.original, &lost.original))
+        of_id.filter(|a| a.reason == "row_too_wide").any(|a| a.path == lost.names && same(&a.original, &lost.original))
     }
 }
 

@@ -6,6 +6,20 @@ use super::bson::{Fields, Value};
 use super::differences::Lost;
 use super::norm::{Norm, field_name};
 
+/// Whether some document in it has a name twice.
+pub fn has_a_name_twice(fields: &Fields) -> bool {
+    let names: BTreeSet<String> = fields.iter().map(|(name, _)| field_name(name)).collect();
+    names.len() < fields.len() || fields.iter().any(|(_, value)| twice_in(value))
+}
+
+fn twice_in(value: &Value) -> bool {
+    match value {
+        Value::Document(fields) | Value::CodeWithScope(_, fields) => has_a_name_twice(fields),
+        Value::Array(items) => items.iter().any(twice_in),
+        _ => false,
+    }
+}
+
 /// Looks at every name of a document and tells what of it is lost, if it is stored at all.
 pub fn lost_by_names(fields: &Fields) -> Vec<Lost> {
     let mut found = Vec::new();
@@ -19,11 +33,6 @@ fn look(fields: &Fields, names: &mut Vec<String>, found: &mut Vec<Lost>) {
     for (name, value) in fields.iter().rev() {
         names.push(field_name(name));
         if seen.contains(names.last().expect("pushed")) {
-            // Missing and null are one, so that nothing is lost of a null that comes first.
-            if Norm::from_value(value) == Norm::Null {
-                names.pop();
-                continue;
-            }
             found.push(Lost { names: names.clone(), original: Norm::from_value(value) });
         } else {
             if std::str::from_utf8(name).is_err() && Norm::from_value(value) != Norm::Null {

@@ -8,9 +8,11 @@
 //! - `shapes`: what the documents of a collection have in common
 //! - `places`, `updates`: updates that fit a document as it is
 //! - `world`, `operations`, `ddl`: what is done to the databases
+//! - `extremes`: large and deep documents
 //! - `round`: one round
 
 mod ddl;
+mod extremes;
 mod ids;
 mod names;
 mod operations;

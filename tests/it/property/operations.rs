@@ -99,6 +99,12 @@ impl World {
         self.update_command(which, vec![Self::statement(Self::by_id(&id), update, Fields::new())]).await;
     }
 
+    /// That change of that document.
+    pub async fn update_by_id(&mut self, which: usize, id: &Value, change: Value) {
+        let update = Update { change, array_filters: None };
+        self.update_command(which, vec![Self::statement(Self::by_id(id), update, Fields::new())]).await;
+    }
+
     async fn upsert(&mut self, which: usize) {
         let new = self.new_document(which);
         let id = id_of(&new);

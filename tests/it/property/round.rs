@@ -30,6 +30,12 @@ struct Plan {
     restarts: usize,
     /// One operation in so many changes a collection's name or existence; 0 for none.
     ddl_every: usize,
+    /// One operation in so many is near MongoDB's limits; 0 for none.
+    extreme_every: usize,
+    naming: &'static str,
+    /// Columns `_synced_at` and `_source`, and documents that stay when they are deleted.
+    metadata: bool,
+    soft_delete: bool,
 }
 
 /// What a round was about and how it ended.
@@ -44,37 +50,41 @@ pub struct Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Plan { seed, copied, public_updates, objects, arrays, max_columns, restarts, ddl_every, .. } = self.plan;
+        let plan = &self.plan;
+        let Plan { seed, copied, objects, arrays, restarts, ddl_every, extreme_every, naming, .. } = plan;
         let Report { collections, documents, anomalies, quarantined, .. } = &self.report;
         let (operations, refused, seconds) = (self.operations, self.refused, self.took.as_secs_f32());
-        let updates = if public_updates { "public" } else { "raw" };
+        let updates = if plan.public_updates { "public" } else { "raw" };
         write!(
             f,
             "seed {seed}: {operations} operations ({refused} refused), {documents} documents in {collections} \
              collections, {anomalies} anomalies, {quarantined} quarantined, {seconds:.1} s (copied {copied}, {updates} \
-             updates, objects {objects}, arrays {arrays}, {max_columns} columns, {restarts} restarts, ddl every {ddl_every})"
+             updates, objects {objects}, arrays {arrays}, {naming}, {restarts} restarts, ddl every {ddl_every}, extremes \
+             every {extreme_every}, at most {} columns{}{})",
+            plan.max_columns,
+            if plan.metadata { ", metadata" } else { "" },
+            if plan.soft_delete { ", soft deletes" } else { "" },
         )
     }
 }
 
 impl Plan {
     fn new(seed: u64, random: &mut Random) -> Self {
-        let form = |random: &mut Random| if random.percent(80) { "table" } else { "jsonb" };
         let operations = 200 + random.below(250);
         Self {
             seed,
             operations: std::env::var("TAILWATER_TEST_OPERATIONS").map_or(operations, |n| n.parse().expect("a number")),
             copied: if random.percent(60) { 20 + random.below(40) } else { 0 },
             public_updates: random.percent(25),
-            objects: match random.below(10) {
-                0..7 => "table",
-                7..9 => "flatten",
-                _ => "jsonb",
-            },
-            arrays: form(random),
-            max_columns: if random.percent(75) { 800 } else { 2 + random.below(12) },
+            objects: *random.pick(&["table", "table", "table", "table", "jsonb", "flatten"]),
+            arrays: *random.pick(&["table", "table", "table", "table", "jsonb"]),
             restarts: if random.percent(50) { 0 } else { 1 + random.below(3) },
             ddl_every: if random.percent(60) { 0 } else { 20 + random.below(60) },
+            extreme_every: if random.percent(80) { 0 } else { 30 + random.below(100) },
+            naming: *random.pick(&["preserve", "preserve", "preserve", "preserve", "snake_case"]),
+            metadata: random.percent(20),
+            soft_delete: random.percent(15),
+            max_columns: if random.percent(75) { 800 } else { 2 + random.below(12) },
         }
     }
 
@@ -82,7 +92,10 @@ impl Plan {
         let quoted = |text: &str| format!("{text:?}");
         config.set("source.updates", &quoted(if self.public_updates { "public" } else { "raw" }));
         config.set("mapping.objects", &quoted(self.objects)).set("mapping.arrays", &quoted(self.arrays));
-        config.set("mapping.max_columns", &self.max_columns.to_string());
+        config.set("mapping.naming", &quoted(self.naming)).set("mapping.max_columns", &self.max_columns.to_string());
+        let metadata = self.metadata.to_string();
+        config.set("mapping.synced_at", &metadata).set("mapping.source", &metadata);
+        config.set("mapping.soft_delete", &self.soft_delete.to_string());
     }
 }
 
@@ -116,6 +129,9 @@ pub async fn round(seed: u64) -> Result<Outcome, String> {
     if plan.objects == "flatten" {
         report.findings.retain_mut(|finding| !is_flattened_away(finding));
     }
+    // That names are the plain ones is checked for plain names.
+    let other_name = |f: &Finding| matches!(f, Finding::Problem(problem) if problem.ends_with(" is free"));
+    report.findings.retain(|finding| plan.naming == "preserve" || !other_name(finding));
     let refused = world.refusals();
     if !report.findings.is_empty() {
         return Err(failure(&case, &plan, &report, &world));
@@ -146,8 +162,14 @@ fn has_no_value(value: &Norm) -> bool {
 
 async fn work(world: &mut World, plan: &Plan, operations: usize) {
     for n in 1..=operations {
-        if plan.ddl_every > 0 && n % plan.ddl_every == 0 {
+        let is_time = |every: usize| every > 0 && n.is_multiple_of(every);
+        if is_time(plan.ddl_every) {
             world.ddl().await;
+        } else if is_time(plan.extreme_every) {
+            world.extreme().await;
+        } else if is_time(plan.extreme_every / 4) {
+            let which = world.some();
+            world.change_deep(which).await;
         } else {
             world.step().await;
         }

@@ -110,7 +110,7 @@ impl World {
 
     /// The last operations on a document, and on many, of that collection.
     pub fn history(&self, namespace: &str, id: &str) -> Vec<String> {
-        const LAST: usize = 8;
+        const LAST: usize = 20;
         const LONGEST: usize = 700;
         let collection = namespace.split_once('.').map_or(namespace, |(_, name)| name);
         let of_it =
