@@ -59,7 +59,10 @@ impl fmt::Display for Report {
                 Finding::Unrecorded { namespace, id, lost, recorded } => {
                     let names: Vec<String> = lost.names.iter().map(|name| name.chars().take(20).collect()).collect();
                     let original = show(Some(&lost.original));
-                    writeln!(f, "  {namespace} {id} has at {names:?} {original}, of which there is no record in {recorded:?}")?;
+                    writeln!(
+                        f,
+                        "  {namespace} {id} has at {names:?} {original}, of which there is no record in {recorded:?}"
+                    )?;
                 }
                 Finding::Wrong { namespace, id, what } => writeln!(f, "  {namespace} {id} {what}")?,
                 Finding::Unreleased { namespace, id, rows } => {
