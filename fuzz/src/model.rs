@@ -181,10 +181,8 @@ fn cells(row: &Row, table: &Table) -> Cells {
     for column in row.mentioned() {
         if let Cell::Value(bytes) = row.cell(column) {
             check_cell(table.columns[column].ty, bytes);
-            // An `_extra` without fields is as good as none; flattened documents in it may be left without any.
-            let mut extra = if table.is_extra(column) { json(&bytes[1..]) } else { serde_json::Value::Null };
-            prune(&mut extra);
-            if extra != serde_json::json!({}) {
+            // An `_extra` without fields is as good as none.
+            if !table.is_extra(column) || json(&bytes[1..]) != serde_json::json!({}) {
                 cells.insert(column, bytes.to_vec());
             }
         }
