@@ -172,7 +172,7 @@ async fn check_each_commit(case: &Case) {
 /// Moves money within the pair of the moment until there is none; how often.
 async fn transfers(case: &Case, pair: &AtomicI32, pairs: i32) -> i32 {
     // Slow enough for a loaded machine to keep up.
-    const PACE: Duration = Duration::from_millis(2);
+    const PACE: Duration = Duration::from_millis(20);
     let mut session = case.mongo.start_session().await.expect("a session");
     let accounts = case.collection("account");
     let mut done = 0;
