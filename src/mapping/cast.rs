@@ -44,7 +44,7 @@ pub fn write(value: Value<'_>, ty: PgType, subtype: Option<u8>, out: &mut Vec<u8
 /// A number as another type of number, when it is the same number there.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 #[allow(clippy::wildcard_enum_match_arm, reason = "every other type cannot be cast")]
 pub fn number(value: Value<'_>, ty: PgType, out: &mut Vec<u8>) -> Written {
     let text = match value {
