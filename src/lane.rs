@@ -9,9 +9,9 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::mapping::collection::{Collection, Output, Reject};
+use crate::mapping::compact::compact;
 use crate::mapping::identity;
 use crate::mapping::json::{self, Flavour};
-use crate::mapping::lifecycle::compact;
 use crate::model::bson::{Doc, Document, Value};
 use crate::model::change::Operation;
 use crate::model::namespace::Namespace;

@@ -28,7 +28,7 @@ use report::Case;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 5] = ["mapping", "snapshot", "stream", "latency", "many"];
+const CASES: [&str; 6] = ["mapping", "snapshot", "alter", "stream", "latency", "many"];
 
 /// Measures the daemon; `scripts/bench` calls this.
 #[derive(Parser)]
@@ -96,6 +96,7 @@ async fn measure(arguments: Arguments) -> Result<()> {
                 cases.push(bench.snapshot(Shape::Users, 300_000 / tenth).await?);
                 cases.push(bench.snapshot(Shape::Students, 60_000 / tenth).await?);
             }
+            "alter" => cases.push(bench.alter(1_000_000 / tenth).await?),
             "stream" => {
                 cases.push(bench.stream(Shape::Users, 100_000 / tenth).await?);
                 cases.push(bench.stream(Shape::Students, 50_000 / tenth).await?);

@@ -20,7 +20,7 @@ use tailwater::model::table::{PgType, TableId};
 use tailwater::model::write_set::{Ddl, Form, PathRow, Step, Waiting};
 
 use super::input::Input;
-use super::model::{Cells, Model, same_cell};
+use super::model::{Cells, Model, same_cell, says_nothing};
 use super::tree::{self, Fields, Names, Tree, encode};
 
 const NAMES: [(&str, &str); 8] = [
@@ -359,10 +359,17 @@ impl World {
             let keys = |rows: &BTreeMap<Key, Cells>| rows.keys().cloned().collect::<Vec<_>>();
             assert_eq!(keys(old), keys(rows), "rows of {} after the update and of the whole document", table.name);
             for (key, cells) in rows {
-                let columns = |cells: &Cells| cells.keys().copied().collect::<Vec<_>>();
                 let place = || format!("{} {key:?}", table.name);
-                assert_eq!(columns(&old[key]), columns(cells), "columns of {} that are not NULL", place());
-                for (column, bytes) in cells {
+                // A flattened document that an update empties stays in `_extra`, and is as good as missing (ADR 0009).
+                let telling = |cells: &Cells| {
+                    let mut cells = cells.clone();
+                    cells.retain(|column, bytes| !says_nothing(&table.columns[*column], bytes));
+                    cells
+                };
+                let cells = telling(cells);
+                let columns = |cells: &Cells| cells.keys().copied().collect::<Vec<_>>();
+                assert_eq!(columns(&telling(&old[key])), columns(&cells), "columns of {} that are not NULL", place());
+                for (column, bytes) in &cells {
                     let was = &old[key][column];
                     let shown = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                     let name = &table.columns[*column].name;

@@ -3,10 +3,11 @@
 //! them in again.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use tailwater::model::row::{Cell, Key, Row, RowChange};
 use tailwater::model::table::{Column, PgType, SharedTable, Table, TableId};
-use tailwater::model::write_set::{CollectionRow, Ddl, PathRow};
+use tailwater::model::write_set::{CollectionRow, ColumnChange, Ddl, PathRow};
 use tailwater::sink::fold::{Fold, RowState, apply_here};
 
 use tailwater::model::namespace::CollectionId;
@@ -37,22 +38,7 @@ impl Model {
                 check_table(&table);
                 self.tables.insert(table.id, Stored { table, rows: BTreeMap::new() });
             }
-            Ddl::AddColumn(after) => {
-                let stored = self.tables.get_mut(&after.id).expect("a column is added to a table that is there");
-                let before = &stored.table;
-                assert_eq!(before.columns[..], after.columns[..before.columns.len()], "the columns before stay");
-                assert!(after.columns.len() > before.columns.len(), "a column is added");
-                check_table(&after);
-                stored.table = after;
-            }
-            Ddl::Widen { table, column, from, .. } => {
-                let stored = self.tables.get_mut(&table.id).expect("a table that is there widens");
-                assert_eq!(stored.table.columns[column].ty, from, "a column widens from the type that it has");
-                assert_ne!(table.columns[column].ty, from, "a column that widens gets another type");
-                stored.table = table;
-                stored.rows.clear();
-                return true;
-            }
+            Ddl::Alter { table, columns } => return self.alter(table, &columns),
             Ddl::Rekey(rekey) => {
                 for (before, after) in rekey.tables {
                     let stored = self.tables.get_mut(&before.id).expect("a table that is there gets another key");
@@ -93,6 +79,36 @@ impl Model {
             }
         }
         false
+    }
+
+    fn alter(&mut self, after: Arc<Table>, changes: &[ColumnChange]) -> bool {
+        let stored = self.tables.get_mut(&after.id).expect("a table that is altered is there");
+        let before = &stored.table;
+        let index = |change: &ColumnChange| change.index();
+        let places: HashSet<usize> = changes.iter().map(index).collect();
+        assert_eq!(places.len(), changes.len(), "a column changes once");
+        for (i, column) in after.columns.iter().enumerate() {
+            match (before.columns.get(i), changes.iter().find(|change| change.index() == i)) {
+                (Some(same), None) => assert_eq!(same, column, "what does not change stays"),
+                (Some(narrow), Some(change)) => {
+                    assert_eq!(Some(narrow.ty), change.from(), "a column widens from the type that it has");
+                    assert_eq!(narrow.name, column.name, "a column that widens keeps its name");
+                    assert_ne!(narrow.ty, column.ty, "a column that widens gets another type");
+                }
+                (None, change) => {
+                    assert!(matches!(change, Some(ColumnChange::Add { .. })), "a column that is new is added");
+                }
+            }
+        }
+        let added = changes.iter().filter(|change| change.from().is_none()).map(index).collect::<Vec<_>>();
+        assert_eq!(added, (before.columns.len()..after.columns.len()).collect::<Vec<_>>(), "columns come in order");
+        check_table(&after);
+        stored.table = after;
+        let widens = added.len() < changes.len();
+        if widens {
+            stored.rows.clear();
+        }
+        widens
     }
 
     fn expect_free(&self, table: &Table) {
@@ -263,6 +279,15 @@ pub fn same_cell(column: &Column, a: &[u8], b: &[u8]) -> bool {
         prune(&mut b);
     }
     same_json(&a, &b)
+}
+
+/// Whether a cell says no more than NULL: an `_extra` with nothing but documents without values.
+pub fn says_nothing(column: &Column, bytes: &[u8]) -> bool {
+    column.name.as_str() == "_extra" && {
+        let mut value = json(&bytes[1..]);
+        prune(&mut value);
+        value == serde_json::json!({})
+    }
 }
 
 fn prune(value: &mut serde_json::Value) {

@@ -16,7 +16,7 @@ use crate::model::bson::{Doc, Document, Value};
 use crate::model::identifier::Identifier;
 use crate::model::row::Row;
 use crate::model::table::{Column, EXTRA_COLUMN, PgType};
-use crate::model::write_set::Ddl;
+use crate::model::write_set::{ColumnChange, Ddl};
 
 /// The cells of one row in the making.
 #[derive(Debug, Default)]
@@ -139,7 +139,7 @@ impl<O: Output> Pass<'_, '_, O> {
         let index = self.table(place.table)?.columns.len();
         let column = Column { name, ty: PgType::Jsonb };
         let after = self.alter(place.table, |table| table.columns.push(column))?;
-        self.ddl.push(Ddl::AddColumn(after));
+        self.ddl.push(Ddl::Alter { table: after, columns: vec![ColumnChange::Add { index }] });
         let seen = TypeSet::from_names(["object"]);
         let column = ColumnState { index, ty: PgType::Jsonb, seen, subtype: None };
         self.record_column(place.table, place.owner().to_vec(), &column)?;

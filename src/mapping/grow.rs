@@ -11,7 +11,7 @@ use super::types::{TypeSet, join, natural, subtype};
 use crate::model::bson::Value;
 use crate::model::identifier::Identifier;
 use crate::model::table::{Column, EXTRA_COLUMN, Metadata, PgType, Table, TableId};
-use crate::model::write_set::{Ddl, Form, PathRow};
+use crate::model::write_set::{ColumnChange, Ddl, Form, PathRow};
 
 /// The column of array elements that are not documents.
 const VALUE_COLUMN: &str = "_value";
@@ -63,7 +63,7 @@ impl<O: Output> Pass<'_, '_, O> {
         };
         let index = before.columns.len();
         let after = self.alter(place.table, |table| table.columns.push(Column { name: column_name, ty }))?;
-        self.ddl.push(Ddl::AddColumn(after));
+        self.ddl.push(Ddl::Alter { table: after, columns: vec![ColumnChange::Add { index }] });
         let column =
             ColumnState { index, ty, seen: value.map(telling).unwrap_or_default(), subtype: value.and_then(subtype) };
         self.record_column(place.table, names(place, name), &column)?;
@@ -90,7 +90,8 @@ impl<O: Output> Pass<'_, '_, O> {
                 column.ty = ty;
             }
         })?;
-        self.ddl.push(Ddl::Widen { table: after, column: index, from, seen, subtype });
+        let widen = ColumnChange::Widen { index, from, seen, subtype };
+        self.ddl.push(Ddl::Alter { table: after, columns: vec![widen] });
         self.learn(column, value);
         self.record_column(place.table, names(place, name), column)
     }

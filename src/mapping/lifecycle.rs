@@ -1,6 +1,6 @@
-//! What happens to a collection as a whole: renamed, dropped, and how its schema changes are put together.
+//! What happens to a collection as a whole: renamed, dropped.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::collection::{Collection, schema_identifier};
@@ -11,7 +11,7 @@ use super::root::asides;
 use super::shape::{Field, Node};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::Namespace;
-use crate::model::table::{SharedTable, Table, TableId};
+use crate::model::table::{SharedTable, Table};
 use crate::model::write_set::{Ddl, Form, PathRow};
 
 impl Collection {
@@ -182,134 +182,4 @@ fn rename_key(table: &mut Table, new: &str, hashed: &str) {
 fn between(table: &SharedTable, index: usize) -> Option<SharedTable> {
     let name = Identifier::new(&format!("tailwater renaming {index}"))?;
     Some(Arc::new(Table { name, ..Table::clone(table) }))
-}
-
-/// Schema changes without the steps that a table which they also create does not need: such a table is created as it
-/// is at the end. Of several rows of one path the last stays.
-#[must_use]
-pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
-    let mut latest: HashMap<TableId, SharedTable> = HashMap::new();
-    for change in &ddl {
-        match change {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } => drop(latest.insert(table.id, Arc::clone(table))),
-            Ddl::Rekey(rekey) => {
-                latest.extend(rekey.tables.iter().map(|(_, after)| (after.id, Arc::clone(after))));
-            }
-            Ddl::CreateTable(_)
-            | Ddl::DropTable(_)
-            | Ddl::Keep { .. }
-            | Ddl::Aside { .. }
-            | Ddl::RenameTable { .. }
-            | Ddl::Path(_)
-            | Ddl::Collection(_)
-            | Ddl::Forget(_)
-            | Ddl::Gone(_) => {}
-        }
-    }
-    let mut created = HashSet::new();
-    let mut kept = Vec::with_capacity(ddl.len());
-    for change in ddl {
-        match change {
-            Ddl::CreateTable(table) => {
-                created.insert(table.id);
-                kept.push(Ddl::CreateTable(latest.get(&table.id).cloned().unwrap_or(table)));
-            }
-            Ddl::AddColumn(ref table) | Ddl::Widen { ref table, .. } if created.contains(&table.id) => {}
-            Ddl::Path(row) => {
-                let same = |other: &Ddl| matches!(other, Ddl::Path(old) if same_place(old, &row));
-                kept.retain(|other| !same(other));
-                kept.push(Ddl::Path(row));
-            }
-            Ddl::Rekey(mut rekey) => {
-                rekey.tables.retain(|(_, after)| !created.contains(&after.id));
-                if !rekey.tables.is_empty() {
-                    kept.push(Ddl::Rekey(rekey));
-                }
-            }
-            Ddl::AddColumn(_)
-            | Ddl::Widen { .. }
-            | Ddl::DropTable(_)
-            | Ddl::Keep { .. }
-            | Ddl::Aside { .. }
-            | Ddl::RenameTable { .. }
-            | Ddl::Collection(_)
-            | Ddl::Forget(_)
-            | Ddl::Gone(_) => kept.push(change),
-        }
-    }
-    kept
-}
-
-fn same_place(a: &PathRow, b: &PathRow) -> bool {
-    // An array's own path may have two columns, `_value` and `_extra`.
-    let column = |row: &PathRow| row.column.as_ref().map(|(name, _)| name.clone());
-    (&a.path, a.form, &a.schema, &a.table, column(a)) == (&b.path, b.form, &b.schema, &b.table, column(b))
-}
-
-#[cfg(test)]
-mod tests {
-    use bson::doc;
-
-    use super::*;
-    use crate::mapping::collection::{Output, Shared};
-    use crate::model::bson::Document;
-    use crate::model::namespace::CollectionId;
-    use crate::model::row::{Key, Row};
-    use crate::model::write_set::Anomaly;
-
-    struct Nothing;
-
-    impl Output for Nothing {
-        fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
-        fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
-        fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
-        fn anomaly(&mut self, _: Anomaly) {}
-    }
-
-    fn collection() -> Collection {
-        let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };
-        Collection::new(CollectionId([1; 16]), Namespace::parse("db.c").expect("a name"), shared)
-    }
-
-    /// The schema changes of some documents together.
-    fn learn(collection: &mut Collection, documents: &[bson::Document]) -> Vec<Ddl> {
-        for document in documents {
-            let document = Document::new(document.to_vec().expect("bson")).expect("bson");
-            collection.document(document.as_doc(), false, &mut Nothing).expect("stored");
-        }
-        compact(collection.take_ddl())
-    }
-
-    fn names(table: &Table) -> Vec<&str> {
-        table.columns.iter().map(|column| column.name.as_str()).collect()
-    }
-
-    /// The tables that get another key, and the columns of those that are made.
-    fn keys(ddl: &[Ddl]) -> (Vec<&str>, Vec<Vec<&str>>) {
-        let (mut rekeyed, mut created) = (Vec::new(), Vec::new());
-        for change in ddl {
-            if let Ddl::Rekey(rekey) = change {
-                rekeyed.extend(rekey.tables.iter().map(|(_, table)| table.name.as_str()));
-            }
-            if let Ddl::CreateTable(table) = change {
-                created.push(names(table));
-            }
-        }
-        (rekeyed, created)
-    }
-
-    #[test]
-    fn tables_that_are_made_with_another_key_do_not_get_it_twice() {
-        let mut collection = collection();
-        learn(&mut collection, &[doc! {"_id": 1, "a": {"x": 1}}]);
-        let ddl = learn(&mut collection, &[doc! {"_id": 2, "b": {"x": 1}}, doc! {"_id": "s", "c": {"x": 1}, "d": 1}]);
-        assert_eq!(keys(&ddl), (vec!["c", "c_a"], vec![vec!["c__key", "x"], vec!["c__key", "x"]]));
-        assert_eq!(collection.tables().first().map(|root| names(root)), Some(vec!["_key", "_id", "d"]));
-    }
-
-    #[test]
-    fn tables_that_are_all_new_are_made_as_they_are_at_the_end() {
-        let ddl = learn(&mut collection(), &[doc! {"_id": 1, "a": {"x": 1}}, doc! {"_id": "s"}]);
-        assert_eq!(keys(&ddl), (vec![], vec![vec!["_key", "_id"], vec!["c__key", "x"]]));
-    }
 }

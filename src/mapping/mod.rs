@@ -5,6 +5,7 @@
 pub mod cast;
 pub mod cell;
 pub mod collection;
+pub mod compact;
 mod delta;
 mod document;
 mod extra;

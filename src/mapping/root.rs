@@ -17,7 +17,7 @@ use super::types::{TypeSet, join_id, natural, subtype};
 use crate::model::bson::Value;
 use crate::model::identifier::Identifier;
 use crate::model::table::{Column, PgType, Table, TableId};
-use crate::model::write_set::{CollectionRow, Ddl, Form, PathRow, Rekey};
+use crate::model::write_set::{CollectionRow, ColumnChange, Ddl, Form, PathRow, Rekey};
 
 /// A btree key ends at 2,704 bytes (PostgreSQL 18, seen: 54000 beyond); the rest is room for array indexes and headers.
 const MAX_ID_BYTES: usize = 2500;
@@ -154,13 +154,8 @@ impl Collection {
                 key.ty = id.ty;
             }
             *table = Arc::new(wider);
-            self.ddl.push(Ddl::Widen {
-                table: Arc::clone(table),
-                column: 0,
-                from,
-                seen: id.seen.names(),
-                subtype: id.subtype,
-            });
+            let widen = ColumnChange::Widen { index: 0, from, seen: id.seen.names(), subtype: id.subtype };
+            self.ddl.push(Ddl::Alter { table: Arc::clone(table), columns: vec![widen] });
         }
     }
 

@@ -52,20 +52,12 @@ pub enum Step {
 pub enum Ddl {
     /// A new table, and its schema where that is missing.
     CreateTable(SharedTable),
-    /// A new column, the last of the table.
-    AddColumn(SharedTable),
-    /// A column's type widens.
-    Widen {
+    /// Columns are added or widen.
+    Alter {
         /// The table.
         table: SharedTable,
-        /// The column's position in it.
-        column: usize,
-        /// Its type before.
-        from: PgType,
-        /// The BSON types that lie in it.
-        seen: Vec<&'static str>,
-        /// The subtype of its binary data, where it has such.
-        subtype: Option<u8>,
+        /// What happens to which columns, each named once.
+        columns: Vec<ColumnChange>,
     },
     /// The key becomes the column `_key`.
     Rekey(Rekey),
@@ -104,6 +96,45 @@ pub enum Ddl {
     Forget(CollectionId),
     /// A collection is gone for good: the marks of its snapshot and its quarantine go too.
     Gone(CollectionId),
+}
+
+/// What happens to one column of a table that is altered.
+#[derive(Debug, Clone)]
+pub enum ColumnChange {
+    /// It is new, with the type that the table gives it.
+    Add {
+        /// Its position in the table.
+        index: usize,
+    },
+    /// Its type widens to what the table gives it.
+    Widen {
+        /// Its position in the table.
+        index: usize,
+        /// Its type before.
+        from: PgType,
+        /// The BSON types that lie in it.
+        seen: Vec<&'static str>,
+        /// The subtype of its binary data, where it has such.
+        subtype: Option<u8>,
+    },
+}
+
+impl ColumnChange {
+    /// The column's position in its table.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        let (Self::Add { index } | Self::Widen { index, .. }) = self;
+        *index
+    }
+
+    /// The column's type before, where it was there.
+    #[must_use]
+    pub fn from(&self) -> Option<PgType> {
+        match self {
+            Self::Add { .. } => None,
+            Self::Widen { from, .. } => Some(*from),
+        }
+    }
 }
 
 /// All tables of a collection get another key: the digest of the canonical form of the id that it was.

@@ -12,7 +12,7 @@ use super::snapshot::{Copying, Tools, current};
 use crate::error::{Class, Error, Kind, Result, Stage};
 use crate::lane::{quarantined, source_json};
 use crate::mapping::collection::{Collection, Output};
-use crate::mapping::lifecycle::compact;
+use crate::mapping::compact::compact;
 use crate::model::bson::{Doc, Document};
 use crate::model::row::{Key, Row};
 use crate::model::table::SharedTable;

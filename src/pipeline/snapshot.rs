@@ -164,7 +164,7 @@ impl<'s> Snapshot<'s> {
         for document in &documents {
             learn(&mut mapping, document.as_doc());
         }
-        self.tools.target.apply(&self.tools.fence, &crate::mapping::lifecycle::compact(mapping.take_ddl())).await?;
+        self.tools.target.apply(&self.tools.fence, &crate::mapping::compact::compact(mapping.take_ddl())).await?;
         Ok(mapping)
     }
 

@@ -111,9 +111,10 @@ impl CatalogWriter<'_> {
                 self.ensure_schema(&table.schema).await?;
                 self.statement("create_table", &sql::create_table(table)).await
             }
-            Ddl::AddColumn(table) => self.optional("add_column", sql::add_column(table)).await,
-            Ddl::Widen { table, column, from, seen, subtype } => {
-                self.optional("widen_column", sql::widen(table, *column, *from, seen, *subtype)).await
+            Ddl::Alter { table, columns } => {
+                let adds = columns.iter().all(|change| change.from().is_none());
+                let kind = if adds { "add_column" } else { "widen_column" };
+                self.locking(kind, &sql::alter(table, columns)).await
             }
             // IF EXISTS and RESTRICT: a table that a user dropped is gone already, a view on it must not go silently.
             Ddl::DropTable(table) => {
@@ -135,13 +136,6 @@ impl CatalogWriter<'_> {
             Ddl::Collection(row) => self.collection(row).await,
             Ddl::Forget(id) => self.forget(*id).await,
             Ddl::Gone(id) => self.gone(*id).await,
-        }
-    }
-
-    async fn optional(&self, kind: &str, sql: Option<String>) -> Result<()> {
-        match sql {
-            Some(sql) => self.locking(kind, &sql).await,
-            None => Ok(()),
         }
     }
 

@@ -167,9 +167,7 @@ impl Executor {
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
         self.open().await?;
         let tables = match ddl {
-            Ddl::AddColumn(table) | Ddl::Widen { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => {
-                vec![table.id]
-            }
+            Ddl::Alter { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => vec![table.id],
             Ddl::RenameTable { from, .. } => vec![from.id],
             Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
             Ddl::CreateTable(_) | Ddl::Aside { .. } | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),

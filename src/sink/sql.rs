@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::model::identifier::Identifier;
 use crate::model::table::{Column, Metadata, PgType, Table};
+use crate::model::write_set::ColumnChange;
 
 /// A column's definition. Text keys compare by bytes, as MongoDB compares strings without a collation.
 #[must_use]
@@ -51,19 +52,23 @@ pub fn add_metadata(table: &Table, name: &str, ty: PgType) -> String {
     format!("ALTER TABLE {table} ADD COLUMN \"{name}\" {ty}{default}")
 }
 
-/// `ALTER TABLE … ADD COLUMN` for the last column.
+/// One `ALTER TABLE` for all changes of its columns: PostgreSQL makes them all in one pass over the rows (manual, ALTER
+/// TABLE). `ALTER COLUMN … TYPE … USING …` keeps every value.
 #[must_use]
-pub fn add_column(table: &Table) -> Option<String> {
-    let column = table.columns.last()?;
-    Some(format!("ALTER TABLE {} ADD COLUMN {}", table.qualified(), column_definition(column, false)))
+pub fn alter(table: &Table, columns: &[ColumnChange]) -> String {
+    let changed = columns.iter().filter_map(|change| Some((change, table.columns.get(change.index())?)));
+    let actions: Vec<String> = changed.map(|(change, column)| action(change, column)).collect();
+    format!("ALTER TABLE {} {}", table.qualified(), actions.join(", "))
 }
 
-/// `ALTER TABLE … TYPE … USING …` that keeps every value.
-#[must_use]
-pub fn widen(table: &Table, index: usize, from: PgType, seen: &[&str], subtype: Option<u8>) -> Option<String> {
-    let column = table.columns.get(index)?;
-    let using = widened(&column.name, from, column.ty, seen, subtype);
-    Some(format!("ALTER TABLE {} ALTER COLUMN {} TYPE {} USING {using}", table.qualified(), column.name, column.ty))
+fn action(change: &ColumnChange, column: &Column) -> String {
+    match change {
+        ColumnChange::Add { .. } => format!("ADD COLUMN {}", column_definition(column, false)),
+        ColumnChange::Widen { from, seen, subtype, .. } => {
+            let using = widened(&column.name, *from, column.ty, seen, *subtype);
+            format!("ALTER COLUMN {} TYPE {} USING {using}", column.name, column.ty)
+        }
+    }
 }
 
 /// A stored value as the wider type. A double goes to `numeric` through its shortest text, because PostgreSQL's own

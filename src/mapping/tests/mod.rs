@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bson::{Bson, doc};
 
 use crate::mapping::collection::{Collection, Output, Reject, Shared};
-use crate::mapping::lifecycle::compact;
+use crate::mapping::compact::compact;
 use crate::mapping::names::TableNames;
 use crate::mapping::options::{CollectionOptions, MappingOptions, PathOptions};
 use crate::model::bson::{Doc, Document};

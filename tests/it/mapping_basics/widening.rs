@@ -80,6 +80,22 @@ async fn columns_widen_along_the_ladder_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_document_that_changes_many_columns_rewrites_its_table_once() {
+    let case = Case::new("rewrite").await;
+    let collection = case.collection("c");
+    collection.insert_one(doc! {"_id": 1, "a": 1, "b": 1, "c": "x", "l": [{"x": 1, "y": 1}]}).await.expect("inserted");
+    let _daemon = case.start(&case.config());
+    case.settle().await;
+    let wider = doc! {"_id": 2, "a": 1_i64 << 40, "b": "b", "c": 1, "n": 1, "l": [{"x": "x", "y": 0.5, "z": true}]};
+    collection.insert_one(wider).await.expect("inserted");
+    case.expect_equal().await;
+    let alters = "SELECT kind, detail LIKE '%.\"c\"%' FROM tailwater.events WHERE detail LIKE 'ALTER%' ORDER BY 2 DESC";
+    assert_eq!(case.lines(alters).await, ["widen_column | t", "widen_column | f"], "one ALTER for each table");
+    let columns = ["_id integer", "a bigint", "b jsonb", "c jsonb", "n integer"];
+    assert_eq!(case.columns("c").await, columns);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_field_is_a_new_column_for_later_rows_only() {
     let case = Case::new("newfield").await;
     let collection = case.collection("c");
