@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::mapping::collection::{Collection, Output, Reject};
 use crate::mapping::compact::compact;
+use crate::mapping::delta::AMBIGUOUS;
 use crate::mapping::identity;
 use crate::mapping::json::{self, Flavour};
 use crate::model::bson::{Doc, Document, Value};
@@ -190,7 +191,8 @@ impl Lane {
         let mut quarantined = quarantined(&self.collection, of, raw, reject);
         let rows = self.quarantined.entry(quarantined.id_key.clone()).or_default();
         *rows += 1;
-        quarantined.retry = quarantined.key.is_some() && rows.is_multiple_of(ROWS_OF_ONE);
+        let wanted = reject == AMBIGUOUS || rows.is_multiple_of(ROWS_OF_ONE);
+        quarantined.retry = quarantined.key.is_some() && wanted;
         steps.push(Step::Quarantine(quarantined));
     }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::delta::check_names;
 use super::document::{Borrowed, Pass};
 use super::names::TableNames;
 use super::options::{CollectionOptions, MappingOptions};
@@ -192,6 +193,7 @@ impl Collection {
         if self.lacks(&id) {
             return Ok(false); // an update of a missing document: only while catching up, ignored (contract, section 6)
         }
+        check_names(diff)?;
         self.pass(id, out, |pass, root| pass.apply_diff(root, diff))
     }
 
