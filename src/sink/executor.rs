@@ -217,7 +217,8 @@ impl Executor {
             self.write(changes).await?;
         }
         for (anomaly, position) in std::mem::take(&mut self.batch.anomalies) {
-            self.catalog().anomaly(&anomaly, position.as_ref().map(Position::token)).await?;
+            let position = position.as_ref().map(Position::text);
+            self.catalog().anomaly(&anomaly, position.as_deref()).await?;
             *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
         }
         self.write_quarantined().await?;
@@ -227,7 +228,7 @@ impl Executor {
 
     async fn write_quarantined(&mut self) -> Result<()> {
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {
-            self.catalog().quarantine(&document, Some(position.token())).await?;
+            self.catalog().quarantine(&document, Some(&position.text())).await?;
             self.batch.counts.quarantine = true;
         }
         Ok(())

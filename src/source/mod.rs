@@ -18,6 +18,7 @@ mod faults;
 pub mod fuzzing;
 mod lookahead;
 mod lookup;
+pub mod oplog;
 pub mod options;
 mod probe;
 mod public_form;

@@ -163,7 +163,7 @@ async fn every_kind_of_change_arrives_once_and_can_be_resumed_after() {
     let rename = all.iter().find(|change| change.operation.name() == "rename").expect("one");
     assert!(matches!(&rename.operation, Operation::Rename { drop_target: Some(_), .. }));
     for (at, change) in all.iter().enumerate() {
-        let again = Position::from_token(change.position.token()).expect("reads back");
+        let again = Position::parse(&change.position.text()).expect("reads back");
         let mut stream = bench.stream(Some(&again)).await;
         let rest = bench.read_to_the_end(&mut stream).await;
         let wanted: Vec<String> = all[at + 1..].iter().map(said).collect();
