@@ -149,6 +149,8 @@ impl Lane {
                 if stays { collection.retire(id, out) } else { collection.delete(id, out) }
             },
         );
+        let orphans = if stays { self.collection.orphans(id) } else { None };
+        steps.extend(orphans.map(|(tables, key)| Step::Orphans { tables, key }));
     }
 
     /// A document that was read again. What has left the quarantine meanwhile is stored as the stream has it.

@@ -228,6 +228,15 @@ impl Collection {
         })
     }
 
+    /// The tables, the root's first, and the key in them of a document that is deleted and stays; `None` where there is
+    /// nothing below the root.
+    #[must_use]
+    pub fn orphans(&self, id: Value<'_>) -> Option<(Vec<SharedTable>, Key)> {
+        let mut key = Key::default();
+        key.push(&self.id_cell(&id).ok()?);
+        (self.tables.len() > 1).then(|| (self.tables.clone(), key))
+    }
+
     /// Options that every collection shares.
     #[must_use]
     pub fn options(&self) -> &MappingOptions {

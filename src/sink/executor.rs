@@ -19,7 +19,7 @@ use super::checkpoint::move_lane;
 use super::faults::fault;
 use super::fence::Fence;
 use super::fold::TableChanges;
-use super::write::write;
+use super::write::{delete_orphans, write};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::row::RowChange;
@@ -158,6 +158,12 @@ impl Executor {
                 self.write_batch().await?;
                 self.catalog().release(collection, &id_key).await?;
                 self.batch.counts.quarantine = true;
+            }
+            // Later, whatever is updated has its root row.
+            Step::Orphans { .. } if position.cluster_time() > self.parts.consistent_from => {}
+            Step::Orphans { tables, key } => {
+                self.write_batch().await?;
+                delete_orphans(&self.parts.client, &tables, &key).await?;
             }
         }
         Ok(())

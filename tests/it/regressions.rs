@@ -169,3 +169,28 @@ async fn a_column_of_uuids_takes_other_data_of_subtype_4() {
     assert_eq!(case.expect_equal().await.quarantined, 0);
     daemon.sigterm();
 }
+
+/// Between the stream's start and the copy a document may be updated and deleted: the copy never has it, and the stream
+/// meets the update first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_before_the_copy_leaves_no_rows_below_a_document_that_is_gone_although_deleted_ones_stay() {
+    let case = Case::new("orphans").await;
+    let mut config = case.config();
+    config.set("mapping.soft_delete", "true").set("source.exclude", "[\"*.c\"]");
+    let collection = case.collection("c");
+    let document = |id: i32| doc! {"_id": id, "l": [{"x": id}], "o": {"y": id}};
+    collection.insert_many((1..4).map(document)).await.expect("inserted");
+    let daemon = case.start(&config);
+    case.settle().await;
+    daemon.sigterm();
+    collection.update_one(doc! {"_id": 1}, doc! {"$push": {"l": {"x": 5}}}).await.expect("updated");
+    collection.update_one(doc! {"_id": 1}, doc! {"$set": {"o": {"y": 6}}}).await.expect("updated");
+    collection.delete_one(doc! {"_id": 1}).await.expect("deleted");
+    let daemon = case.start(config.set("source.exclude", "[]"));
+    case.expect_equal().await;
+    collection.delete_one(doc! {"_id": 2}).await.expect("deleted");
+    case.expect_equal().await;
+    let below = "SELECT c__id FROM {db}.c_l UNION ALL SELECT c__id FROM {db}.c_o ORDER BY 1";
+    assert_eq!(case.lines(below).await, ["2", "2", "3", "3"], "what was there when it was deleted stays");
+    daemon.sigterm();
+}
