@@ -14,7 +14,7 @@ use tailwater::model::namespace::Namespace;
 use tailwater::model::position::Position;
 use tailwater::model::secret::Secret;
 use tailwater::source::{
-    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, Source,
+    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, ReaderKind, Source,
     SourceOptions, Topology, UpdateForm,
 };
 
@@ -33,7 +33,12 @@ struct Bench {
 
 fn options(uri: &str) -> SourceOptions {
     let uri = Secret::new(uri);
-    SourceOptions { uri, read_preference: ReadPreference::Primary, updates: UpdateForm::Auto }
+    SourceOptions {
+        uri,
+        read_preference: ReadPreference::Primary,
+        reader: ReaderKind::ChangeStream,
+        updates: UpdateForm::Auto,
+    }
 }
 
 impl Bench {

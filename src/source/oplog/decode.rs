@@ -36,10 +36,8 @@ const WITHOUT_DATA: [&[u8]; 13] = [
 /// Turns operations into changes; remembers which unknown kinds it has reported.
 #[derive(Debug, Default)]
 pub struct Decoder {
-    /// True on a member of a shard: what `fromMigrate` marks was in the cluster before.
-    pub is_shard: bool,
-    /// What identifies a collection that is named without its UUID, as in entries that were written by hand.
-    pub unnamed: Option<fn(&Namespace) -> CollectionId>,
+    is_shard: bool,
+    unnamed: Option<fn(&Namespace) -> CollectionId>,
     reported: HashSet<Box<[u8]>>,
 }
 
@@ -82,6 +80,19 @@ impl<'a> Fields<'a> {
 }
 
 impl Decoder {
+    /// For the oplog of a server; what `fromMigrate` marks on a member of a shard was in the cluster before.
+    #[must_use]
+    pub fn of_server(is_shard: bool) -> Self {
+        Self { is_shard, ..Self::default() }
+    }
+
+    /// For entries that may have been written by hand: `unnamed` says what identifies a collection that is named without
+    /// its UUID.
+    #[must_use]
+    pub fn of_file(unnamed: fn(&Namespace) -> CollectionId) -> Self {
+        Self { unnamed: Some(unnamed), ..Self::default() }
+    }
+
     /// The change of an operation, `None` when it is of no interest. Its position is `position`, and its boundary false.
     ///
     /// # Errors
@@ -283,7 +294,7 @@ mod tests {
         assert!(!skipped(doc! { "op": "c", "ns": "d.$cmd", "o": hidden }));
         let moved = doc! { "op": "i", "ns": "d.c", "ui": uuid(1), "o": { "_id": 1 }, "fromMigrate": true };
         assert!(with(&mut Decoder::default(), &moved).expect("valid").is_some(), "convertToCapped copies so");
-        let mut shard = Decoder { is_shard: true, ..Decoder::default() };
+        let mut shard = Decoder::of_server(true);
         assert!(with(&mut shard, &moved).expect("valid").is_none());
     }
 
@@ -302,7 +313,7 @@ mod tests {
         assert!(decode(doc! { "op": "c", "o": { "renameCollection": "d.x" } }).is_err());
         let without = doc! { "op": "i", "ns": "d.c", "o": { "_id": 1 } };
         assert!(with(&mut Decoder::default(), &without).is_err());
-        let mut by_hand = Decoder { unnamed: Some(|_| CollectionId([5; 16])), ..Decoder::default() };
+        let mut by_hand = Decoder::of_file(|_| CollectionId([5; 16]));
         let made = with(&mut by_hand, &without).expect("valid").expect("of interest");
         assert_eq!(made.collection, CollectionId([5; 16]));
     }

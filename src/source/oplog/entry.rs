@@ -17,6 +17,16 @@ pub struct OpTime {
     pub term: i64,
 }
 
+impl OpTime {
+    /// The identity of an entry.
+    ///
+    /// # Errors
+    /// When it is no BSON.
+    pub fn of(entry: Doc<'_>) -> Result<Self, Malformed> {
+        Ok(op_time(entry)?.unwrap_or_default())
+    }
+}
+
 /// An entry.
 #[derive(Debug, Clone)]
 pub struct Entry<'a> {
