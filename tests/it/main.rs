@@ -44,6 +44,7 @@ mod public_updates;
 mod quarantine;
 mod regressions;
 mod restarts;
+mod rollback;
 mod source;
 mod source_updates;
 mod startup_errors;

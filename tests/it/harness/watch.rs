@@ -48,6 +48,11 @@ impl Watcher {
         Self { stop, looks, task }
     }
 
+    /// How often it has looked so far.
+    pub fn looks(&self) -> usize {
+        self.looks.load(Ordering::Relaxed)
+    }
+
     /// Fails the test now if the reader has seen something.
     pub fn expect_content(&self, state: impl Fn() -> String) {
         assert!(!self.task.is_finished(), "the reader objects, see above\n{}", state());
