@@ -48,6 +48,7 @@ mod rollback;
 mod source;
 mod source_updates;
 mod startup_errors;
+mod switch;
 mod transactions;
 mod two_daemons;
 mod until_caught_up;

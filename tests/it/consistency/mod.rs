@@ -1,4 +1,5 @@
-//! Prefix consistency: once a database is consistent, every reader sees a state that MongoDB had, whatever happens.
+//! Prefix consistency: once a database is consistent, every reader sees a state that MongoDB had, whatever happens. A
+//! transaction of several databases is seen in all of them at once.
 //!
 //! `scripts/bank` runs these tests for as long as you like.
 //!
@@ -89,5 +90,12 @@ async fn money_moves_while_primaries_come_and_go_and_the_sum_stays() {
     let servers = Servers::start(&["--members", "3", "--oplog-mb", "2048"]);
     let case = Case::on(&servers, "moneyelections").await;
     let kinds = [Trouble::KillPrimary, Trouble::Kill, Trouble::StepDown, Trouble::Kill];
-    the_sum_stays(&case, &[0, 1], Duration::from_secs(30), Troubles::new(&kinds, Some(&servers))).await;
+    the_sum_stays(&case, &[0, 1, 2], Duration::from_secs(30), Troubles::new(&kinds, Some(&servers))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_moves_between_databases_and_the_sum_stays() {
+    let case = Case::new("moneybetween").await;
+    let troubles = Troubles::new(&[Trouble::Kill, Trouble::Kill, Trouble::Terminate], None);
+    the_sum_stays(&case, &[0, 1, 2], Duration::from_secs(15), troubles).await;
 }
