@@ -6,6 +6,7 @@
 //! - `daemon`: the process under test
 //! - `http`: its endpoints
 //! - `audit`: who wrote which row
+//! - `watch`: a reader who looks at PostgreSQL all the time
 //! - `case`: one test's own pipeline, databases and connections
 
 pub mod audit;
@@ -15,3 +16,4 @@ pub mod daemon;
 pub mod http;
 pub mod servers;
 pub mod wait;
+pub mod watch;
