@@ -17,9 +17,10 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{Arguments, Config, StatusConfig};
+use crate::config::{Arguments, Config, Needs, StatusConfig};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::pipeline::RunMode;
+use crate::sink::text::Destination;
 
 /// Moves a MongoDB into PostgreSQL and keeps it there.
 #[derive(Debug, Parser)]
@@ -48,7 +49,8 @@ SIGTERM or SIGINT: the transaction in hand is finished, then it ends with status
 
 Example:
   tailwater run -c tailwater.toml
-  tailwater run -c tailwater.toml --until-caught-up && echo copied")]
+  tailwater run -c tailwater.toml --until-caught-up && echo copied
+  tailwater run --source 'mongodb://127.0.0.1:27017/' --sql-out school.sql")]
     Run(RunArgs),
     /// Check every precondition of run; nothing is changed
     #[command(after_help = "\
@@ -133,6 +135,9 @@ struct RunArgs {
     /// End once everything up to the start is committed
     #[arg(long)]
     until_caught_up: bool,
+    /// Write SQL into a new file, or - for standard output, and not to the target
+    #[arg(long, value_name = "FILE")]
+    sql_out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -198,7 +203,9 @@ impl Cli {
         let result = match self.command {
             Command::Run(args) => {
                 let mode = if args.until_caught_up { RunMode::UntilCaughtUp } else { RunMode::Follow };
-                Config::load(&args.config.into()).map(|config| run::run(config, mode))
+                let sql_out = args.sql_out.map(Destination::from_argument);
+                let needs = Needs { target: sql_out.is_none(), ..Needs::BOTH };
+                Config::load_for(&args.config.into(), needs).map(|config| run::run(config, mode, sql_out))
             }
             Command::Check(args) => Config::load(&args.into()).and_then(check::check),
             Command::Plan(args) => Config::load(&args.into()).and_then(plan::plan),

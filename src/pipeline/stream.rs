@@ -11,7 +11,8 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Collections, Session};
+use super::attempt::Session;
+use super::collections::Collections;
 use super::coordinator::Coordinator;
 use super::retry::{self, Retries};
 use crate::error::{Error, Kind, Result, Stage};
@@ -67,14 +68,7 @@ impl Stream<'_> {
     pub async fn run(self) -> Result<()> {
         let consistent_from = self.consistent_from().await?;
         let limit = self.session.config.limits.memory;
-        let running = Running {
-            executors: Arc::default(),
-            assigned: Arc::default(),
-            read: watch::Sender::new(None),
-            memory: Arc::new(Semaphore::new(limit)),
-            tasks: Arc::default(),
-            failed: CancellationToken::new(),
-        };
+        let running = Running::new(limit);
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
         let (marks, retries) = retry::channel();
         let coordinator =
@@ -139,14 +133,32 @@ impl Stream<'_> {
     }
 }
 
-fn start_lane(parts: LaneParts) {
+/// Starts a lane; it ends when its input does.
+pub fn start_lane(parts: LaneParts) {
     let LaneParts { collection, database, quarantined, input, output } = parts;
     tokio::spawn(Lane::new(collection, database, quarantined).run(input, output));
 }
 
 impl Running {
+    /// Nothing runs yet; `memory_limit` in bytes.
+    pub fn new(memory_limit: usize) -> Self {
+        Self {
+            executors: Arc::default(),
+            assigned: Arc::default(),
+            read: watch::Sender::new(None),
+            memory: Arc::new(Semaphore::new(memory_limit)),
+            tasks: Arc::default(),
+            failed: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when an executor has failed.
+    pub fn failed(&self) -> &CancellationToken {
+        &self.failed
+    }
+
     /// Starts an executor; its error stops the reader and frees whoever waits for memory.
-    fn start<F>(
+    pub fn start<F>(
         &self,
         run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F,
     ) -> mpsc::Sender<Ticket>
@@ -223,13 +235,13 @@ async fn read(
 }
 
 /// How far the batch shows that everything is read.
-fn watermark(batch: &StreamBatch, given_out: &Position) -> Option<Through> {
+pub fn watermark(batch: &StreamBatch, given_out: &Position) -> Option<Through> {
     let passed = batch.watermark.is_some() || batch.caught_up;
     passed.then(|| Through { position: given_out.clone(), complete: batch.caught_up })
 }
 
 /// Waits for the executors; the first error counts.
-async fn finish(running: &Running) -> Result<()> {
+pub async fn finish(running: &Running) -> Result<()> {
     let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
     let all = async {
         let mut first = Ok(());
@@ -245,6 +257,7 @@ async fn finish(running: &Running) -> Result<()> {
     tokio::time::timeout(STOP_DEADLINE, all).await.unwrap_or_else(late)
 }
 
-fn stopped_by_executor() -> Error {
+/// The error of a reader whose executor has failed.
+pub fn stopped_by_executor() -> Error {
     Error::new(Kind::Interrupted, Stage::Sink, "an executor has failed")
 }

@@ -46,6 +46,7 @@ mod regressions;
 mod restarts;
 mod source;
 mod source_updates;
+mod sql_out;
 mod startup_errors;
 mod two_daemons;
 mod until_caught_up;

@@ -5,6 +5,7 @@
 //! - `config`: configuration files
 //! - `daemon`: the process under test
 //! - `http`: its endpoints
+//! - `psql`: an SQL text, run as a user would
 //! - `audit`: who wrote which row
 //! - `case`: one test's own pipeline, databases and connections
 
@@ -13,5 +14,6 @@ pub mod case;
 pub mod config;
 pub mod daemon;
 pub mod http;
+pub mod psql;
 pub mod servers;
 pub mod wait;
