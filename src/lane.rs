@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use crate::mapping::collection::{Collection, Output, Reject};
 use crate::mapping::compact::compact;
+use crate::mapping::delta::AMBIGUOUS;
 use crate::mapping::identity;
 use crate::mapping::json::{self, Flavour};
 use crate::model::bson::{Doc, Document, Value};
@@ -154,6 +155,8 @@ impl Lane {
                 if stays { collection.retire(id, out) } else { collection.delete(id, out) }
             },
         );
+        let orphans = if stays { self.collection.orphans(id) } else { None };
+        steps.extend(orphans.map(|(tables, key)| Step::Orphans { tables, key }));
     }
 
     /// A document that was read again. What has left the quarantine meanwhile is stored as the stream has it.
@@ -196,7 +199,8 @@ impl Lane {
         let mut quarantined = quarantined(&self.collection, of, raw, reject);
         let rows = self.quarantined.entry(quarantined.id_key.clone()).or_default();
         *rows += 1;
-        quarantined.retry = quarantined.key.is_some() && rows.is_multiple_of(ROWS_OF_ONE);
+        let wanted = reject == AMBIGUOUS || rows.is_multiple_of(ROWS_OF_ONE);
+        quarantined.retry = quarantined.key.is_some() && wanted;
         steps.push(Step::Quarantine(quarantined));
     }
 

@@ -25,7 +25,7 @@ pub fn run(data: &[u8]) {
 }
 
 fn stream(input: &mut Input<'_>) -> Stream {
-    let start = Position::from_token("8200000000000000002B0429296E1404").expect("a token");
+    let start = Position::parse("8200000000000000002B0429296E1404").expect("a token");
     Stream::new(start, input.one_in(2))
 }
 

@@ -16,9 +16,10 @@ use tailwater::model::bson::Document;
 use tailwater::model::change::Operation;
 use tailwater::model::namespace::{CollectionId, Namespace};
 use tailwater::model::row::{Key, RowChange};
-use tailwater::model::table::{PgType, TableId};
+use tailwater::model::table::{Column, PgType, Table, TableId};
 use tailwater::model::write_set::{Ddl, Form, PathRow, Step, Waiting};
 
+use super::ids::{IDS, id_of};
 use super::input::Input;
 use super::model::{Cells, Model, same_cell, says_nothing};
 use super::tree::{self, Fields, Names, Tree, encode};
@@ -297,7 +298,7 @@ impl World {
                     super::model::json(anomaly.original.as_bytes());
                     super::model::json(anomaly.document_id.as_bytes());
                 }
-                Step::Release { .. } => {}
+                Step::Release { .. } | Step::Orphans { .. } => {}
             }
         }
         if widened {
@@ -331,7 +332,7 @@ impl World {
                     }
                     Step::Ddl(change) => panic!("a known document changes the shape: {change:?}"),
                     Step::Quarantine(held) => panic!("a known document {id} cannot be stored: {}", held.reason),
-                    Step::Anomaly(_) | Step::Release { .. } => {}
+                    Step::Anomaly(_) | Step::Release { .. } | Step::Orphans { .. } => {}
                 }
             }
             self.model.rows(rows);
@@ -360,10 +361,14 @@ impl World {
             assert_eq!(keys(old), keys(rows), "rows of {} after the update and of the whole document", table.name);
             for (key, cells) in rows {
                 let place = || format!("{} {key:?}", table.name);
-                // A flattened document that an update empties stays in `_extra`, and is as good as missing (ADR 0009).
                 let telling = |cells: &Cells| {
                     let mut cells = cells.clone();
-                    cells.retain(|column, bytes| !says_nothing(&table.columns[*column], bytes));
+                    cells.retain(|column, bytes| {
+                        let column = &table.columns[*column];
+                        let empty = bytes[..] == *b"\x01[]" && self.is_beside_a_table(table, column);
+                        // A flattened document that an update empties stays in `_extra`, and is as good as missing (ADR 0009).
+                        !empty && !says_nothing(column, bytes)
+                    });
                     cells
                 };
                 let cells = telling(cells);
@@ -383,6 +388,22 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether a column belongs to a path that has a table of elements: an empty array from before that stays in it, and is
+    /// as good as missing (ADR 0007).
+    fn is_beside_a_table(&self, table: &Table, column: &Column) -> bool {
+        let paths = || self.model.paths.values().flatten();
+        let own = paths().filter(|row| {
+            row.schema == table.schema
+                && row.table == table.name
+                && row.column.as_ref().is_some_and(|(name, _)| *name == column.name)
+        });
+        let is_array = |row: &PathRow| {
+            let same = |other: &&PathRow| other.collection == row.collection && other.path == row.path;
+            paths().filter(same).any(|other| other.form == Form::ArrayTable)
+        };
+        own.into_iter().any(is_array)
     }
 
     /// What always holds.
@@ -460,7 +481,7 @@ impl World {
                         }
                         Step::Ddl(change) => panic!("a known document changes a restored shape: {change:?}"),
                         Step::Quarantine(held) => panic!("a known document goes to quarantine: {}", held.reason),
-                        Step::Row(_) | Step::Anomaly(_) | Step::Release { .. } => {}
+                        Step::Row(_) | Step::Anomaly(_) | Step::Release { .. } | Step::Orphans { .. } => {}
                     }
                 }
             }
@@ -494,35 +515,4 @@ fn sorted(rows: Vec<PathRow>) -> Vec<String> {
     let mut rows: Vec<String> = rows.iter().map(|row| format!("{row:?}")).collect();
     rows.sort();
     rows
-}
-
-/// How many ids there are.
-const IDS: usize = 14;
-
-/// The ways to write an id: MongoDB takes those of one number for equal, and no others.
-fn forms(id: usize) -> Vec<Tree> {
-    match id {
-        0 => {
-            let numbers = [tree::int32(1), tree::int64(1), tree::double(1.0)];
-            numbers.into_iter().chain([tree::decimal(false, 1, 0), tree::decimal(false, 10, -1)]).collect()
-        }
-        1 => vec![tree::int32(2), tree::int64(2)],
-        2 => vec![tree::int32(0), tree::double(-0.0), tree::double(0.0)],
-        3 => vec![tree::int64((1 << 53) | 1)],
-        4 => vec![tree::double(0.1)],
-        5 => vec![tree::string("a")],
-        6 => vec![tree::string("616161616161616161616161")],
-        7 => vec![Tree::Scalar(0x07, vec![0x61; 12])],
-        8 => vec![Tree::Document(vec![(b"a".to_vec(), tree::int32(1))])],
-        9 => vec![tree::string("a\0")],
-        10 => vec![tree::binary(4, &[1; 16])],
-        11 => vec![tree::boolean(true)],
-        12 => vec![tree::NULL],
-        _ => vec![tree::string("long".repeat(700))],
-    }
-}
-
-fn id_of(id: usize, input: &mut Input<'_>) -> Tree {
-    let mut forms = forms(id);
-    forms.swap_remove(input.below(forms.len()))
 }

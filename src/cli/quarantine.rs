@@ -212,6 +212,7 @@ fn hint(reason: &str) -> &'static str {
         "type_conflict" | "cast_failed" => {
             "change the value, or the field's policy or type in the configuration and restart; then retry"
         }
+        "ambiguous_name" => "nothing: the daemon reads the document again by itself within seconds",
         "array_too_long" => "shorten the array, then retry",
         "update_of_quarantined" => "retry: the document is read again as it is now",
         "malformed_bson" | "no_id" => {

@@ -23,7 +23,11 @@ pub const KEYS: [Key; 27] = [
     key("pipeline", r#""default""#, "one checkpoint, one writer; a second daemon of that name stands by"),
     key("source.uri", "", "connection string of the replica set or of mongos"),
     key("source.uri_file", "", "or a file that holds it"),
-    key("source.reader", r#""change_stream""#, "how changes are read"),
+    key(
+        "source.reader",
+        r#""change_stream""#,
+        "how changes are read: change_stream, or oplog (local.oplog.rs of a replica set)",
+    ),
     key("source.include", "[]", "globs over database.collection; empty: everything but admin, config, local"),
     key("source.exclude", "[]", "globs over database.collection; wins over include"),
     key(

@@ -25,7 +25,7 @@ use crate::model::limits::{Limits, SnapshotOptions};
 use crate::model::secret::Secret;
 use crate::model::table::Metadata;
 use crate::sink::options::TargetOptions;
-use crate::source::options::{ReadPreference, SourceOptions, UpdateForm};
+use crate::source::options::{ReadPreference, ReaderKind, SourceOptions, UpdateForm};
 use crate::telemetry::options::{HttpOptions, LogFormat, LogLevel, LogOptions};
 use layers::{Layers, Origin, Settings};
 use reader::Reader;
@@ -248,9 +248,11 @@ fn source(reader: &mut Reader, uri: Secret) -> SourceOptions {
     ];
     let forms =
         [("auto", Some(UpdateForm::Auto)), ("raw", Some(UpdateForm::Raw)), ("public", Some(UpdateForm::Public))];
+    let readers = [("change_stream", Some(ReaderKind::ChangeStream)), ("oplog", Some(ReaderKind::Oplog))];
     SourceOptions {
         uri,
         read_preference: reader.choice("source.read_preference", ReadPreference::SecondaryPreferred, &preferences),
+        reader: reader.choice("source.reader", ReaderKind::ChangeStream, &readers),
         updates: reader.choice("source.updates", UpdateForm::Auto, &forms),
     }
 }

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::delta::check_names;
 use super::document::{Borrowed, Pass};
 use super::names::TableNames;
 use super::options::{CollectionOptions, MappingOptions};
@@ -192,6 +193,7 @@ impl Collection {
         if self.lacks(&id) {
             return Ok(false); // an update of a missing document: only while catching up, ignored (contract, section 6)
         }
+        check_names(diff)?;
         self.pass(id, out, |pass, root| pass.apply_diff(root, diff))
     }
 
@@ -224,6 +226,15 @@ impl Collection {
             pass.out.patch(&table, &pass.key, row, Vec::new());
             Ok(())
         })
+    }
+
+    /// The tables, the root's first, and the key in them of a document that is deleted and stays; `None` where there is
+    /// nothing below the root.
+    #[must_use]
+    pub fn orphans(&self, id: Value<'_>) -> Option<(Vec<SharedTable>, Key)> {
+        let mut key = Key::default();
+        key.push(&self.id_cell(&id).ok()?);
+        (self.tables.len() > 1).then(|| (self.tables.clone(), key))
     }
 
     /// Options that every collection shares.

@@ -18,6 +18,29 @@ use crate::model::table::PgType;
 
 const UNKNOWN: Reject = Reject("unknown_diff");
 
+/// The delta sets a field whose name reads as U+FFFD somewhere: the document may have another of that name, and only the
+/// whole of it tells.
+pub const AMBIGUOUS: Reject = Reject("ambiguous_name");
+
+/// Refuses a delta that sets a field whose name is not UTF-8, or looks like it. A sub-diff of such a field is no new name.
+pub(super) fn check_names(diff: Doc<'_>) -> Result<(), Reject> {
+    for element in diff.elements() {
+        match element? {
+            (b"u" | b"i", Value::Document(values)) => {
+                for element in values.elements() {
+                    let (name, _) = element?;
+                    if !name.is_ascii() && field_name(name).contains(char::REPLACEMENT_CHARACTER) {
+                        return Err(AMBIGUOUS);
+                    }
+                }
+            }
+            ([b's', ..], Value::Document(below)) => check_names(below)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// The changed cells of one row.
 #[derive(Default)]
 struct Patch {

@@ -6,7 +6,7 @@ pub mod cast;
 pub mod cell;
 pub mod collection;
 pub mod compact;
-mod delta;
+pub mod delta;
 mod document;
 mod extra;
 mod grow;

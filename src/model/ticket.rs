@@ -66,7 +66,7 @@ impl Through {
     #[must_use]
     pub fn covers(&self, time: super::position::ClusterTime) -> bool {
         let here = self.position.cluster_time();
-        here > time || (here == time && self.complete)
+        here > time || (here == time && (self.complete || self.position.is_after_its_time()))
     }
 
     /// The later of two.

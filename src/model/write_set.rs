@@ -7,7 +7,7 @@ use super::bson::Document;
 use super::identifier::Identifier;
 use super::namespace::{CollectionId, Namespace};
 use super::position::Position;
-use super::row::RowChange;
+use super::row::{Key, RowChange};
 use super::table::{PgType, SharedTable};
 
 /// One change of the source, converted.
@@ -44,6 +44,14 @@ pub enum Step {
         collection: CollectionId,
         /// Its id, as in [`Quarantined::id_key`].
         id_key: String,
+    },
+    /// A deleted document's rows stay, if it has a root row. While the stream catches up with the copy it may have none, and
+    /// an update of it has made rows that belong to nothing.
+    Orphans {
+        /// The root's table, and those below it.
+        tables: Vec<SharedTable>,
+        /// The document's key.
+        key: Key,
     },
 }
 

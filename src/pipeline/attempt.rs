@@ -104,7 +104,7 @@ impl Session<'_> {
         if let Some(floor) = checkpoints.floor.clone() {
             return Ok((floor, checkpoints));
         }
-        let now = self.source.open_stream(&self.probe, None).await?.position().clone();
+        let now = self.source.open_reader(&self.probe, None).await?.position().clone();
         move_floor(self.leader.client(), self.leader.fence(), None, &now).await?;
         checkpoints.floor = Some(now.clone());
         Ok((now, checkpoints))

@@ -191,7 +191,7 @@ async fn read(
     floor: &Position,
     goal: Option<ClusterTime>,
 ) -> Result<()> {
-    let mut stream = session.source.open_stream(&session.probe, Some(floor)).await?;
+    let mut stream = session.source.open_reader(&session.probe, Some(floor)).await?;
     session.telemetry.state(crate::model::state::State::CatchingUp);
     let mut last: Option<Through> = None;
     let mut at_boundary = true;

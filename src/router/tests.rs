@@ -62,7 +62,7 @@ fn router() -> Router {
 fn change(collection: &str, operation: Operation) -> Change {
     let id = if collection == "slow" { 1 } else { 2 };
     Change {
-        position: Position::from_token("8260000000000000010000").expect("a token"),
+        position: Position::parse("8260000000000000010000").expect("a token"),
         namespace: Namespace::new("shop", collection),
         collection: CollectionId::parse(&format!("00000000-0000-0000-0000-00000000000{id}")).expect("a UUID"),
         boundary: true,

@@ -50,7 +50,7 @@ impl Target {
 fn lane(row: &Row) -> Result<(String, Position)> {
     let token: String = row.get(1);
     let damaged = |error| Error::new(Kind::Defect, Stage::Sink, "tailwater.checkpoint is damaged").caused_by(error);
-    Ok((row.get(0), Position::from_token(&token).map_err(damaged)?))
+    Ok((row.get(0), Position::parse(&token).map_err(damaged)?))
 }
 
 /// Moves the row of a lane from `old`, which must still be there, to `new`. Part of the caller's transaction.
@@ -67,7 +67,7 @@ pub async fn move_lane(
     let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, "moving the position", error);
     let time = new.cluster_time();
     let (seconds, ordinal) = (i64::from(time.seconds), i64::from(time.ordinal));
-    let (pipeline, old) = (&&**fence.pipeline(), old.map(Position::token));
+    let (pipeline, old) = (&&**fence.pipeline(), old.map(Position::text));
     let sql = match old {
         Some(_) => {
             "UPDATE tailwater.checkpoint SET token = $3, cluster_seconds = $4, cluster_ordinal = $5, \
@@ -79,7 +79,7 @@ pub async fn move_lane(
         }
     };
     let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
-    let moved = client.execute(&statement, &[pipeline, &lane, &new.token(), &seconds, &ordinal, &old]).await;
+    let moved = client.execute(&statement, &[pipeline, &lane, &new.text(), &seconds, &ordinal, &old]).await;
     if moved.map_err(|error| failed(&error))? == 1 { Ok(()) } else { Err(fence.fenced()) }
 }
 

@@ -19,7 +19,7 @@ use super::checkpoint::move_lane;
 use super::faults::fault;
 use super::fence::Fence;
 use super::fold::TableChanges;
-use super::write::write;
+use super::write::{delete_orphans, write};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::row::RowChange;
@@ -159,6 +159,12 @@ impl Executor {
                 self.catalog().release(collection, &id_key).await?;
                 self.batch.counts.quarantine = true;
             }
+            // Later, whatever is updated has its root row.
+            Step::Orphans { .. } if position.cluster_time() > self.parts.consistent_from => {}
+            Step::Orphans { tables, key } => {
+                self.write_batch().await?;
+                delete_orphans(&self.parts.client, &tables, &key).await?;
+            }
         }
         Ok(())
     }
@@ -217,7 +223,8 @@ impl Executor {
             self.write(changes).await?;
         }
         for (anomaly, position) in std::mem::take(&mut self.batch.anomalies) {
-            self.catalog().anomaly(&anomaly, position.as_ref().map(Position::token)).await?;
+            let position = position.as_ref().map(Position::text);
+            self.catalog().anomaly(&anomaly, position.as_deref()).await?;
             *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
         }
         self.write_quarantined().await?;
@@ -227,7 +234,7 @@ impl Executor {
 
     async fn write_quarantined(&mut self) -> Result<()> {
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {
-            self.catalog().quarantine(&document, Some(position.token())).await?;
+            self.catalog().quarantine(&document, Some(&position.text())).await?;
             self.batch.counts.quarantine = true;
         }
         Ok(())

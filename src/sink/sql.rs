@@ -245,6 +245,14 @@ pub fn delete(table: &Table, cells: usize, from: bool) -> String {
     )
 }
 
+/// Deletes the rows whose first key column is in the array and not in the root's table.
+#[must_use]
+pub fn delete_orphans(root: &Table, table: &Table) -> String {
+    let key = root.key_columns().first().map(|column| column.name.to_string()).unwrap_or_default();
+    let rootless = format!("NOT EXISTS (SELECT FROM {} AS r WHERE r.{key} = u.c0)", root.qualified());
+    format!("{} AND {rootless}", delete(table, 1, false))
+}
+
 /// Reads one `jsonb` column of the rows whose keys are in the arrays; the last array numbers them. NULLs are left out, but
 /// for `_extra`, where NULL is an object without fields. Cells that are stored in more than `limit` bytes come with their
 /// size only.

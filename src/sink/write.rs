@@ -154,6 +154,21 @@ async fn delete(client: &Object, table: &SharedTable, deletes: Deletes) -> Resul
     Ok(())
 }
 
+/// Deletes what lies below a root row that is not there.
+///
+/// # Errors
+/// When PostgreSQL refuses a statement.
+pub async fn delete_orphans(client: &Object, tables: &[SharedTable], key: &Key) -> Result<()> {
+    let Some((root, below)) = tables.split_first() else { return Ok(()) };
+    for table in below {
+        let mut params = key_arrays(table, 1);
+        push_key(&mut params, key);
+        let sql = sql::delete_orphans(root, table);
+        execute(client, table, "deleting from", &sql, &key_types(table, 1), &params).await?;
+    }
+    Ok(())
+}
+
 async fn upsert(client: &Object, table: &Table, rows: &[(Key, Row)]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());

@@ -30,6 +30,7 @@ pub struct StreamBatch {
 #[derive(Debug)]
 pub(super) struct Assembly {
     sharded: bool,
+    start: Position,
     /// The end of the last answer: what was given out, and what is held back.
     seen: Position,
     position: Position,
@@ -43,6 +44,7 @@ impl Assembly {
     pub(super) fn new(position: Position, sharded: bool) -> Self {
         Self {
             sharded,
+            start: position.clone(),
             seen: position.clone(),
             position,
             parts: Parts::default(),
@@ -124,7 +126,9 @@ impl Assembly {
     }
 
     fn whole(&mut self, fields: &Fields<'_>, changes: &mut Vec<Change>, site: Site<'_>) -> Result<()> {
-        let change = self.decoder.decode(fields, site)?;
+        let mut change = self.decoder.decode(fields, site)?;
+        // From a place of the oplog reader the stream begins with events that lie before it.
+        change = change.filter(|change| change.position > self.start);
         let at = match (fields.cluster_time, &change) {
             (Some(at), _) => at,
             (None, Some(change)) => change.position.cluster_time(),

@@ -48,7 +48,8 @@ const fn remedied(code: i32, kind: Kind, remedy: &'static str) -> Rule {
 }
 
 const GRANT: &str = "grant the user the roles readAnyDatabase and clusterMonitor on the admin database";
-const LOST: &str = "copy the data again (on.history_lost = \"resnapshot\"), and give the source a larger oplog";
+pub(super) const LOST: &str =
+    "copy the data again (on.history_lost = \"resnapshot\"), and give the source a larger oplog";
 const SHORTEN: &str = "a document of almost 16 MB with a long _id makes an event that MongoDB cannot send; shorten or \
                        remove it, then copy the data again";
 const LOGIN: &str = "check user, password and authSource in the source URI";

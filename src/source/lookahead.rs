@@ -69,7 +69,7 @@ mod tests {
 
     fn change(ordinal: u32) -> Change {
         Change {
-            position: Position::from_token(&format!("8200000001{ordinal:08X}")).expect("token"),
+            position: Position::parse(&format!("8200000001{ordinal:08X}")).expect("token"),
             namespace: Namespace::new("d", "c"),
             collection: CollectionId([1; 16]),
             boundary: false,

@@ -18,10 +18,12 @@ mod faults;
 pub mod fuzzing;
 mod lookahead;
 mod lookup;
+pub mod oplog;
 pub mod options;
 mod probe;
 mod public_form;
 mod ranges;
+mod reader;
 mod replies;
 mod reply;
 mod scan;
@@ -40,9 +42,11 @@ use mongodb::options::{ClientOptions, SelectionCriteria};
 pub use assembly::StreamBatch;
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
 pub use lookup::LookUp;
-pub use options::{ReadPreference, SourceOptions, UpdateForm};
+pub use oplog::OplogReader;
+pub use options::{ReadPreference, ReaderKind, SourceOptions, UpdateForm};
 pub use probe::{Probe, Topology, Version};
 pub use ranges::IdRange;
+pub use reader::Reader;
 pub use scan::{RangeReader, RawDocs};
 pub use stream::ChangeStream;
 
@@ -72,6 +76,7 @@ struct Inner {
     hosts: String,
     snapshot_reads: SelectionCriteria,
     updates: UpdateForm,
+    reader: ReaderKind,
     /// The newest operation time that any reply showed; see [`Source::operation_time`].
     newest: AtomicU64,
 }
@@ -102,6 +107,7 @@ impl Source {
             hosts: hosts.clone(),
             snapshot_reads: SelectionCriteria::ReadPreference(preference(options.read_preference)),
             updates: options.updates,
+            reader: options.reader,
             newest: AtomicU64::new(0),
         };
         let source = Self { inner: Arc::new(inner) };

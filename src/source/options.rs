@@ -9,8 +9,19 @@ pub struct SourceOptions {
     pub uri: Secret,
     /// Which members the snapshot reads from.
     pub read_preference: ReadPreference,
+    /// How changes are read.
+    pub reader: ReaderKind,
     /// In which form updates are asked for.
     pub updates: UpdateForm,
+}
+
+/// How changes are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReaderKind {
+    /// By a change stream on the whole deployment.
+    ChangeStream,
+    /// By tailing `local.oplog.rs` of a replica set.
+    Oplog,
 }
 
 /// Which members of the replica set may answer.

@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::diagnose::MAKE_A_SET;
 use super::faults::{Site, classify};
-use super::options::UpdateForm;
+use super::options::{ReaderKind, UpdateForm};
 use super::stream::{Shape, command};
 use super::{More, Source, primary};
 use crate::error::{Class, Error, Kind, Result, Stage};
@@ -57,6 +57,10 @@ pub struct Probe {
     pub version: Version,
     /// How the servers are arranged.
     pub topology: Topology,
+    /// How changes are read.
+    pub reader: ReaderKind,
+    /// True on a member of a shard that is followed by itself.
+    pub is_shard: bool,
     /// How updates come: [`UpdateForm::Raw`] or [`UpdateForm::Public`].
     pub updates: UpdateForm,
     /// True when the rows that `convertToCapped` and `cloneCollectionAsCapped` copy are shown.
@@ -89,6 +93,10 @@ impl Source {
         if let Some(database) = self.databases().await?.first() {
             self.collection_names_are_ours_to_read(database).await?;
         }
+        let reader = self.inner.reader;
+        if reader == ReaderKind::Oplog {
+            return self.probe_oplog(version, topology).await;
+        }
         let shape = self.best_shape(topology == Topology::Sharded).await?;
         let updates = if shape.raw { UpdateForm::Raw } else { UpdateForm::Public };
         if updates == UpdateForm::Public && version < OLDEST_PUBLIC {
@@ -101,7 +109,50 @@ impl Source {
             );
         }
         let Shape { migration_events, split, .. } = shape;
-        Ok(Probe { version, topology, updates, migration_events, split_large_events: split })
+        Ok(Probe { version, topology, reader, is_shard: false, updates, migration_events, split_large_events: split })
+    }
+
+    /// Sees that the oplog is there and ours to read.
+    async fn probe_oplog(&self, version: Version, topology: Topology) -> Result<Probe> {
+        if topology == Topology::Sharded {
+            let message =
+                "source.reader = \"oplog\" cannot follow a sharded cluster: each shard has an oplog of its own";
+            return Err(
+                Error::new(Kind::Unsupported, Stage::Source, message).remedy("set source.reader to \"change_stream\"")
+            );
+        }
+        self.open_oplog_once().await?;
+        let is_shard = self.is_shard().await?;
+        if is_shard {
+            warn!(
+                "the source is one shard of a cluster: what is on the others is not seen, nor what moves between them"
+            );
+        }
+        let (updates, migration_events, split_large_events) = (UpdateForm::Raw, true, false);
+        let reader = ReaderKind::Oplog;
+        Ok(Probe { version, topology, reader, is_shard, updates, migration_events, split_large_events })
+    }
+
+    async fn open_oplog_once(&self) -> Result<()> {
+        let site = self.site(Stage::Source, "read the oplog (local.oplog.rs)");
+        let command = doc! {
+            "find": "oplog.rs", "limit": 1, "singleBatch": true, "projection": { "ts": 1 },
+            "readConcern": { "level": "majority" },
+        };
+        let read = self.command("local", command, site).await.map(drop);
+        let remedy = "grant the user the role read on the database local, or set source.reader to \"change_stream\"";
+        read.map_err(|error| if error.kind() == Kind::Permission { error.remedy(remedy) } else { error })
+    }
+
+    /// Members of a shard know which one they are of (`shardIdentity`). Who may not look there is given the benefit.
+    async fn is_shard(&self) -> Result<bool> {
+        let site = self.site(Stage::Source, "ask whether the server is a shard");
+        let command =
+            doc! { "find": "system.version", "filter": { "_id": "shardIdentity" }, "limit": 1, "singleBatch": true };
+        let found = self.try_command("admin", command, site).await?;
+        let batch =
+            found.ok().and_then(|reply| reply.get_document("cursor").ok()?.get_array("firstBatch").ok().cloned());
+        Ok(batch.is_some_and(|batch| !batch.is_empty()))
     }
 
     async fn collection_names_are_ours_to_read(&self, database: &str) -> Result<()> {

@@ -23,7 +23,7 @@ use super::replies::{Ahead, Answer, Replies};
 use super::reply::Reply;
 use super::{More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
-use crate::model::position::Position;
+use crate::model::position::{ClusterTime, Position};
 
 /// How long the server waits for a change before it answers that there is none. The end of a transaction is known only by
 /// such an answer, so on an idle source this delays the last change of a transaction (no other); 25 ms costs mongod about
@@ -110,13 +110,21 @@ pub(super) fn command(shape: Shape, from: Option<&Position>) -> Result<RawDocume
         options.append(bson::cstr!("showMigrationEvents"), true);
     }
     if let Some(from) = from {
-        let mut token = rawdoc! { "_data": from.data() };
-        let type_bits = from.type_bits();
-        if !type_bits.is_empty() {
-            let type_bits = bson::Binary { subtype: BinarySubtype::Generic, bytes: type_bits };
-            token.append(bson::cstr!("_typeBits"), type_bits);
+        match from.token() {
+            Some((data, type_bits)) => {
+                let mut token = rawdoc! { "_data": data };
+                if !type_bits.is_empty() {
+                    let type_bits = bson::Binary { subtype: BinarySubtype::Generic, bytes: type_bits };
+                    token.append(bson::cstr!("_typeBits"), type_bits);
+                }
+                options.append(bson::cstr!("resumeAfter"), token);
+            }
+            // The events of that time come again (it is inclusive), and `Assembly` passes them over.
+            None => {
+                let ClusterTime { seconds: time, ordinal: increment } = from.cluster_time();
+                options.append(bson::cstr!("startAtOperationTime"), bson::Timestamp { time, increment });
+            }
         }
-        options.append(bson::cstr!("resumeAfter"), token);
     }
     let mut pipeline = RawArrayBuf::new();
     pipeline.push(rawdoc! { "$changeStream": options });

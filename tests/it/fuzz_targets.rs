@@ -2,6 +2,8 @@
 
 #[path = "../../fuzz/src/decoding.rs"]
 mod decoding;
+#[path = "../../fuzz/src/ids.rs"]
+mod ids;
 #[path = "../../fuzz/src/input.rs"]
 mod input;
 #[path = "../../fuzz/src/mapping.rs"]

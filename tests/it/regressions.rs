@@ -67,6 +67,41 @@ async fn each_bad_string_of_a_jsonb_cell_is_on_record_at_its_place() {
     daemon.sigterm();
 }
 
+/// Sets fields of a document under names that the driver's own types refuse.
+async fn set(case: &Case, id: i32, values: Fields) {
+    let set = fields([("$set", Value::Document(values))]);
+    let q = Value::Document(fields([("_id", Value::Int32(id))]));
+    let update = Value::Document(fields([("q", q), ("u", Value::Document(set))]));
+    let command = fields([("update", Value::text("c")), ("updates", Value::Array(vec![update]))]);
+    let command = RawDocumentBuf::from_bytes(encode(&command)).expect("a command");
+    let reply = case.database("db").run_raw_command(command).await.expect("updated");
+    assert_eq!(reply.get_i32("nModified").ok(), Some(1), "{reply}");
+}
+
+/// An update does not tell of the other name that reads the same, so the document is read again as a whole.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_differ_in_bytes_that_are_not_utf8_are_a_name_twice_however_they_come() {
+    let case = Case::new("badnames").await;
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let bad = |byte: u8, value: i32| vec![(vec![byte], Value::Int32(value))];
+    let document = |id: i32, array: bool| {
+        let inner = Value::Document(bad(0xfe, 1));
+        let held = if array { Value::Array(vec![Value::Null, inner]) } else { inner };
+        [fields([("_id", Value::Int32(id))]), vec![(vec![0xff], Value::Int32(7)), (b"o".to_vec(), held)]].concat()
+    };
+    insert(&case, (1..=5).map(|id| document(id, id > 3)).collect()).await;
+    set(&case, 1, bad(0xfe, 2)).await;
+    set(&case, 2, bad(0xff, 2)).await;
+    set(&case, 3, vec![(b"o.\xfd".to_vec(), Value::Int32(2))]).await;
+    set(&case, 4, vec![(b"o.1.\xfd".to_vec(), Value::Int32(2))]).await;
+    set(&case, 5, vec![(b"o.1.\xfe".to_vec(), Value::Int32(2))]).await;
+    assert_eq!(case.expect_equal().await.quarantined, 3);
+    let ids = "SELECT document_id::text FROM tailwater.quarantine WHERE reason = 'duplicate_field' ORDER BY 1";
+    assert_eq!(case.lines(ids).await, ["1", "3", "4"]);
+    daemon.sigterm();
+}
+
 /// An update changes the first of the two, and a row would show the second.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_null_before_a_value_of_the_same_name_is_a_name_twice() {
@@ -132,5 +167,30 @@ async fn a_column_of_uuids_takes_other_data_of_subtype_4() {
         case.collection("c").insert_one(doc! {"_id": id, "u": binary(length)}).await.expect("inserted");
     }
     assert_eq!(case.expect_equal().await.quarantined, 0);
+    daemon.sigterm();
+}
+
+/// Between the stream's start and the copy a document may be updated and deleted: the copy never has it, and the stream
+/// meets the update first.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_before_the_copy_leaves_no_rows_below_a_document_that_is_gone_although_deleted_ones_stay() {
+    let case = Case::new("orphans").await;
+    let mut config = case.config();
+    config.set("mapping.soft_delete", "true").set("source.exclude", "[\"*.c\"]");
+    let collection = case.collection("c");
+    let document = |id: i32| doc! {"_id": id, "l": [{"x": id}], "o": {"y": id}};
+    collection.insert_many((1..4).map(document)).await.expect("inserted");
+    let daemon = case.start(&config);
+    case.settle().await;
+    daemon.sigterm();
+    collection.update_one(doc! {"_id": 1}, doc! {"$push": {"l": {"x": 5}}}).await.expect("updated");
+    collection.update_one(doc! {"_id": 1}, doc! {"$set": {"o": {"y": 6}}}).await.expect("updated");
+    collection.delete_one(doc! {"_id": 1}).await.expect("deleted");
+    let daemon = case.start(config.set("source.exclude", "[]"));
+    case.expect_equal().await;
+    collection.delete_one(doc! {"_id": 2}).await.expect("deleted");
+    case.expect_equal().await;
+    let below = "SELECT c__id FROM {db}.c_l UNION ALL SELECT c__id FROM {db}.c_o ORDER BY 1";
+    assert_eq!(case.lines(below).await, ["2", "2", "3", "3"], "what was there when it was deleted stays");
     daemon.sigterm();
 }

@@ -14,7 +14,7 @@ use tailwater::model::namespace::Namespace;
 use tailwater::model::position::Position;
 use tailwater::model::secret::Secret;
 use tailwater::source::{
-    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, Source,
+    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, ReaderKind, Source,
     SourceOptions, Topology, UpdateForm,
 };
 
@@ -33,7 +33,12 @@ struct Bench {
 
 fn options(uri: &str) -> SourceOptions {
     let uri = Secret::new(uri);
-    SourceOptions { uri, read_preference: ReadPreference::Primary, updates: UpdateForm::Auto }
+    SourceOptions {
+        uri,
+        read_preference: ReadPreference::Primary,
+        reader: ReaderKind::ChangeStream,
+        updates: UpdateForm::Auto,
+    }
 }
 
 impl Bench {
@@ -163,7 +168,7 @@ async fn every_kind_of_change_arrives_once_and_can_be_resumed_after() {
     let rename = all.iter().find(|change| change.operation.name() == "rename").expect("one");
     assert!(matches!(&rename.operation, Operation::Rename { drop_target: Some(_), .. }));
     for (at, change) in all.iter().enumerate() {
-        let again = Position::from_token(change.position.token()).expect("reads back");
+        let again = Position::parse(&change.position.text()).expect("reads back");
         let mut stream = bench.stream(Some(&again)).await;
         let rest = bench.read_to_the_end(&mut stream).await;
         let wanted: Vec<String> = all[at + 1..].iter().map(said).collect();

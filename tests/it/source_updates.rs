@@ -10,7 +10,7 @@ use mongodb::Client;
 use tailwater::model::bson::Document as Raw;
 use tailwater::model::change::Operation;
 use tailwater::model::secret::Secret;
-use tailwater::source::{ChangeStream, ReadPreference, Source, SourceOptions, UpdateForm};
+use tailwater::source::{ChangeStream, ReadPreference, ReaderKind, Source, SourceOptions, UpdateForm};
 
 use crate::harness::servers;
 use crate::workload::random::{Random, seed};
@@ -196,8 +196,12 @@ async fn both_forms_of_an_update_give_the_same_document() {
     let client = Client::with_uri_str(&uri).await.expect("the server answers");
     let documents = client.database(&database).collection::<Document>("t");
     documents.drop().await.expect("dropped");
-    let options =
-        SourceOptions { uri: Secret::new(uri), read_preference: ReadPreference::Primary, updates: UpdateForm::Auto };
+    let options = SourceOptions {
+        uri: Secret::new(uri),
+        read_preference: ReadPreference::Primary,
+        reader: ReaderKind::ChangeStream,
+        updates: UpdateForm::Auto,
+    };
     let source = Source::connect(&options).await.expect("connects");
     let raw = source.probe().await.expect("can be followed");
     let mut public = raw.clone();
@@ -258,8 +262,12 @@ async fn one_update_of_a_dotted_field_and_of_the_field_inside_is_told_apart() {
     let client = Client::with_uri_str(&uri).await.expect("the server answers");
     let documents = client.database(&database).collection::<Document>("t");
     documents.drop().await.expect("dropped");
-    let options =
-        SourceOptions { uri: Secret::new(uri), read_preference: ReadPreference::Primary, updates: UpdateForm::Public };
+    let options = SourceOptions {
+        uri: Secret::new(uri),
+        read_preference: ReadPreference::Primary,
+        reader: ReaderKind::ChangeStream,
+        updates: UpdateForm::Public,
+    };
     let source = Source::connect(&options).await.expect("connects");
     let probe = source.probe().await.expect("can be followed");
     let mut stream = source.open_stream(&probe, None).await.expect("opens");

@@ -190,6 +190,7 @@ impl Case {
     pub async fn report_within(&self, deadline: Duration) -> Report {
         self.settle_within(deadline).await;
         self.drops_arrived().await;
+        self.nothing_is_read_again().await;
         self.compare().await
     }
 
@@ -215,6 +216,13 @@ impl Case {
             known.iter().all(|name| there.contains(name)).then_some(())
         };
         wait::until("dropped collections to go", LONG, || self.logs(), gone).await;
+    }
+
+    /// Documents with an ambiguous name are read again without being asked for.
+    async fn nothing_is_read_again(&self) {
+        let sql = "SELECT 1 FROM tailwater.quarantine WHERE reason = 'ambiguous_name' LIMIT 1";
+        let done = || async { self.rows(sql).await.is_empty().then_some(()) };
+        wait::until("ambiguous documents to be read again", LONG, || self.logs(), done).await;
     }
 
     /// Compares now; nobody may be writing.

@@ -27,6 +27,9 @@ impl Config {
             .set("target.max_connections", "4")
             .set("http.listen", &format!("\"127.0.0.1:{port}\""))
             .set("log.format", "\"json\"");
+        if let Some(reader) = reader_of_this_run() {
+            config.set("source.reader", &quoted(&reader));
+        }
         config
     }
 
@@ -74,6 +77,14 @@ impl Config {
         }
         text + &self.appended
     }
+}
+
+/// Which reader all tests are to use: TAILWATER_TEST_READER, else the daemon's default.
+fn reader_of_this_run() -> Option<String> {
+    const READERS: [&str; 2] = ["change_stream", "oplog"];
+    let reader = std::env::var("TAILWATER_TEST_READER").ok()?;
+    assert!(READERS.contains(&reader.as_str()), "TAILWATER_TEST_READER is {reader:?} and none of {READERS:?}");
+    Some(reader)
 }
 
 /// A port that nobody listens on right now.

@@ -37,6 +37,9 @@ const FIXED_SEED: u64 = 20_261_127;
 /// Rounds at a time.
 const WORKERS: u64 = 3;
 
+/// A number of a round that no budget allows, and that the other workers may count on from.
+const NO_MORE: u64 = u64::MAX / 2;
+
 /// When it is enough: after so many rounds, or after so long.
 #[derive(Debug, Clone, Copy)]
 struct Budget {
@@ -51,7 +54,7 @@ impl Budget {
         match (number("TAILWATER_TEST_ROUNDS"), number("TAILWATER_TEST_MINUTES")) {
             (Some(rounds), _) => Self { rounds, until: None },
             (None, Some(minutes)) => {
-                Self { rounds: u64::MAX, until: Some(Instant::now() + Duration::from_secs(minutes * 60)) }
+                Self { rounds: NO_MORE, until: Some(Instant::now() + Duration::from_secs(minutes * 60)) }
             }
             (None, None) => Self { rounds: ROUNDS, until: None },
         }
@@ -83,7 +86,7 @@ async fn any_documents_and_any_operations_arrive() {
                 match round::round(seed + n).await {
                     Ok(outcome) => println!("{outcome}"),
                     Err(failure) => {
-                        next.store(budget.rounds, Ordering::SeqCst);
+                        next.store(NO_MORE, Ordering::SeqCst);
                         panic!("{failure}");
                     }
                 }
