@@ -1,5 +1,6 @@
 //! `tailwater run`: telemetry, the runtime, signals, and the pipeline between them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,8 +23,24 @@ const SIDE_TASKS_END: Duration = Duration::from_secs(1);
 
 pub(super) fn run(config: Config, mode: RunMode, sql_out: Option<Destination>) -> ExitCode {
     let output = logs::init(config.log);
+    ending(&output, follow(config, output.clone(), mode, sql_out))
+}
+
+/// `tailwater replay`: the same without an endpoint, as it ends with its file.
+pub(super) fn replay(config: Config, entries: PathBuf, sql_out: Option<Destination>) -> ExitCode {
+    let output = logs::init(config.log);
+    ending(&output, async move {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        let telemetry = Telemetry::new(&config.pipeline);
+        pipeline::replay(config, telemetry, shutdown, &entries, sql_out).await
+    })
+}
+
+/// Works to the end and tells how it ended.
+fn ending(output: &Output, work: impl Future<Output = Result<()>>) -> ExitCode {
     let result = runtime().and_then(|runtime| {
-        let result = runtime.block_on(follow(config, output.clone(), mode, sql_out));
+        let result = runtime.block_on(work);
         // A reader of the endpoint that does not let go must not keep the process.
         runtime.shutdown_background();
         result

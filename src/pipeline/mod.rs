@@ -10,6 +10,7 @@ mod collections;
 mod coordinator;
 mod plan;
 mod range;
+mod replay;
 mod retry;
 mod snapshot;
 mod stream;
@@ -28,6 +29,7 @@ use attempt::{Attempt, Servers};
 use backoff::Backoff;
 pub use check::preflight;
 pub use plan::{CollectionPlan, plan};
+pub use replay::replay;
 pub use text::run_to_text;
 
 /// When `run` ends by itself.

@@ -15,6 +15,7 @@ use super::attempt::Session;
 use super::collections::Collections;
 use super::coordinator::Coordinator;
 use super::retry::{self, Retries};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lane::Lane;
 use crate::model::namespace::CollectionId;
@@ -25,7 +26,10 @@ use crate::router::{LaneParts, Router, RouterParts};
 use crate::sink::batch::BatchLimits;
 use crate::sink::checkpoint::Checkpoints;
 use crate::sink::executor::{Executor, ExecutorParts};
+use crate::sink::fence::Fence;
+use crate::sink::target::Target;
 use crate::source::StreamBatch;
+use crate::telemetry::Telemetry;
 
 /// Tickets that wait in front of an executor, at most.
 const TICKETS: usize = 1024;
@@ -67,8 +71,7 @@ impl Stream<'_> {
     /// Follows until the goal, a stop, or an error.
     pub async fn run(self) -> Result<()> {
         let consistent_from = self.consistent_from().await?;
-        let limit = self.session.config.limits.memory;
-        let running = Running::new(limit);
+        let running = Running::new(self.session.config.limits.memory);
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
         let (marks, retries) = retry::channel();
         let coordinator =
@@ -76,7 +79,16 @@ impl Stream<'_> {
         let session = self.session;
         let goal = self.goal;
         let floor = self.floor.clone();
-        let router = Router::new(self.router_parts(&running, consistent_from, limit));
+        let writing = Writing {
+            target: session.target.clone(),
+            fence: session.leader.fence().clone(),
+            done: self.checkpoints.lanes.clone(),
+            checkpoints: self.checkpoints,
+            collections: self.collections,
+            quarantined: self.quarantined,
+            consistent_from,
+        };
+        let router = writing.router(session.config, session.telemetry, &running);
         let reading = read(session, router, retries, &running, &floor, goal);
         let mut coordinator = coordinator;
         let ended = tokio::select! {
@@ -93,9 +105,24 @@ impl Stream<'_> {
         let copied = self.session.target.snapshot_time().await?;
         Ok(copied.unwrap_or_default().max(self.floor.cluster_time()))
     }
+}
 
-    fn router_parts(self, running: &Running, consistent_from: ClusterTime, limit: usize) -> RouterParts {
-        let config = self.session.config;
+/// What executors write into, and from where on.
+pub struct Writing {
+    pub target: Target,
+    pub fence: Fence,
+    pub checkpoints: Checkpoints,
+    pub collections: Collections,
+    pub quarantined: HashMap<CollectionId, Waiting>,
+    pub consistent_from: ClusterTime,
+    /// Positions up to which the router passes over a database's changes.
+    pub done: HashMap<String, Position>,
+}
+
+impl Writing {
+    /// A router whose executors write into the target.
+    pub fn router(self, config: &Config, telemetry: &Telemetry, running: &Running) -> Router {
+        let limit = config.limits.memory;
         let max_executors = config.target.max_connections.saturating_sub(1).max(1);
         let limits = BatchLimits {
             changes: BATCH_CHANGES,
@@ -103,8 +130,8 @@ impl Stream<'_> {
             bytes: limit / (max_executors + 1),
             schema_changes: BATCH_SCHEMA_CHANGES,
         };
-        let (target, fence) = (self.session.target.clone(), self.session.leader.fence().clone());
-        let (telemetry, lanes) = (self.session.telemetry.clone(), self.checkpoints.lanes.clone());
+        let (target, fence, consistent_from) = (self.target, self.fence, self.consistent_from);
+        let (telemetry, lanes) = (telemetry.clone(), self.checkpoints.lanes);
         let running = running.clone();
         let assigned = Arc::clone(&running.assigned);
         let memory = Arc::clone(&running.memory);
@@ -117,19 +144,19 @@ impl Stream<'_> {
                 Executor::new(parts, tickets, through).run().await
             })
         });
-        RouterParts {
+        Router::new(RouterParts {
             filter: config.filter.clone(),
             shared: self.collections.shared,
             collections: self.collections.known,
             quarantined: self.quarantined,
-            done: self.checkpoints.lanes,
+            done: self.done,
             memory,
             memory_limit: limit,
             max_executors,
             start_lane,
             start_executor,
             assigned,
-        }
+        })
     }
 }
 

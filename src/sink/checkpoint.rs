@@ -84,14 +84,14 @@ pub async fn move_lane(
 }
 
 /// The statement by which a text says where a lane stands, whatever stood there.
-pub(super) fn set_lane<'a>(pipeline: &'a str, lane: &'a str, position: &'a Position) -> Statement<'a> {
+pub(super) fn set_lane<'a>(pipeline: &'a str, lane: &'a str, position: &Position) -> Statement<'a> {
     let sql = "INSERT INTO tailwater.checkpoint (pipeline, lane, token, cluster_seconds, cluster_ordinal) \
                VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, lane) DO UPDATE SET token = EXCLUDED.token, \
                cluster_seconds = EXCLUDED.cluster_seconds, cluster_ordinal = EXCLUDED.cluster_ordinal, \
                committed_at = now()";
     let ClusterTime { seconds, ordinal } = position.cluster_time();
     let (seconds, ordinal) = (i64::from(seconds), i64::from(ordinal));
-    let params = [pipeline.into(), lane.into(), position.token().into(), seconds.into(), ordinal.into()];
+    let params = [pipeline.into(), lane.into(), position.text().into(), seconds.into(), ordinal.into()];
     Statement::new("moving the position", sql, params)
 }
 

@@ -43,6 +43,7 @@ mod public_record;
 mod public_updates;
 mod quarantine;
 mod regressions;
+mod replay;
 mod restarts;
 mod source;
 mod source_updates;

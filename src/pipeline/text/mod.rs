@@ -5,7 +5,7 @@
 //! any other error ends the text, of which every transaction up to there is good.
 
 mod snapshot;
-mod stream;
+pub mod stream;
 
 use std::collections::HashMap;
 
@@ -93,7 +93,7 @@ impl TextSession<'_> {
         let floor = match start.floor.clone() {
             Some(floor) => floor,
             // Before anything is copied, so that the stream tells whatever the copy may have missed.
-            None => self.source.open_stream(&self.probe, None).await?.position().clone(),
+            None => self.source.open_reader(&self.probe, None).await?.position().clone(),
         };
         start.collections.find_to_copy(&self.source, self.config).await?;
         if let Some(target) = &self.target {

@@ -184,7 +184,7 @@ impl TextSession<'_> {
                     text.put(&table, &key, &row, rows == Rows::Over).await?;
                 }
                 Step::Row(change) if rows == Rows::Over => text.row(&change).await?,
-                Step::Row(_) | Step::Release { .. } => {}
+                Step::Row(_) | Step::Release { .. } | Step::Orphans { .. } => {}
                 Step::Ddl(ddl) => text.ddl(&ddl).await?,
                 Step::Anomaly(anomaly) => {
                     text.anomaly(&anomaly, None).await?;

@@ -12,7 +12,7 @@ use crate::model::state::State;
 use crate::model::ticket::Through;
 use crate::router::{Router, RouterParts};
 use crate::sink::text::{SqlText, TextExecutor};
-use crate::source::ChangeStream;
+use crate::source::Reader;
 use crate::telemetry::Telemetry;
 
 impl TextSession<'_> {
@@ -43,7 +43,7 @@ impl TextSession<'_> {
         let mut backoff = Backoff::new();
         loop {
             let started = Instant::now();
-            let lost = match self.source.open_stream(&self.probe, Some(&from)).await {
+            let lost = match self.source.open_reader(&self.probe, Some(&from)).await {
                 Ok(mut stream) => match self.read_stream(&mut stream, &mut router, running, goal).await? {
                     Some(lost) => {
                         from = stream.position().clone();
@@ -69,7 +69,7 @@ impl TextSession<'_> {
     /// Reads until the end (`None`) or until the stream is lost, with everything that it gave out routed.
     async fn read_stream(
         &self,
-        stream: &mut ChangeStream,
+        stream: &mut Reader,
         router: &mut Router,
         running: &Running,
         goal: Option<ClusterTime>,

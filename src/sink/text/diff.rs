@@ -1,4 +1,4 @@
-//! The oplog's `$v: 2` diff as the `jsonb` that the text's own function takes (`apply_diff.sql`).
+//! The oplog's `$v: 2` diff as the `jsonb` that the text's own function takes (`functions.sql`).
 //!
 //! In: diffs as `mapping::json_diff` takes them. Out: JSON text in which the order of sections is kept, as `jsonb` keeps
 //! only that of arrays: `{"o": [["d", name], ["u", name, value], ["s", name, diff], ["S", name, diff]]}` for documents,

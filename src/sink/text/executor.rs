@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::SqlText;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
+use crate::model::row::RowChange;
 use crate::model::ticket::{LaneId, Through, Ticket};
 use crate::model::write_set::{Step, WriteSet};
 use crate::sink::records;
@@ -47,9 +48,11 @@ impl TextExecutor {
         mut tickets: mpsc::Receiver<Ticket>,
         through: watch::Sender<Option<Through>>,
     ) -> Result<()> {
+        let mut last = None;
         while let Some(ticket) = tickets.recv().await {
             if let Some(reached) = self.take(ticket).await? {
                 self.report(&reached);
+                last = Some(reached.clone());
                 through.send_replace(Some(reached));
             }
             if tickets.is_empty() {
@@ -57,6 +60,10 @@ impl TextExecutor {
             }
         }
         self.text.rollback().await?;
+        if let Some(Through { position, .. }) = last {
+            // Whoever goes on need not read it all again.
+            self.text.floor(&position).await?;
+        }
         self.text.flush().await
     }
 
@@ -88,7 +95,7 @@ impl TextExecutor {
     async fn write(&mut self, write_set: WriteSet) -> Result<()> {
         // The memory that the change holds is given back when this returns.
         let WriteSet { position, boundary, database, operation, steps, permit: _permit } = write_set;
-        for step in &steps {
+        for step in steps {
             self.step(step, &position).await?;
         }
         *self.counts.entry((Arc::clone(&database), operation)).or_default() += 1;
@@ -96,19 +103,28 @@ impl TextExecutor {
         if boundary { self.commit().await } else { Ok(()) }
     }
 
-    async fn step(&mut self, step: &Step, position: &Position) -> Result<()> {
-        let token = Some(position.token());
+    async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
         match step {
-            Step::Row(change) => self.text.row(change).await,
-            Step::Ddl(ddl) => self.text.ddl(ddl).await,
+            Step::Row(mut change) => {
+                if let RowChange::Put { table, row, .. } | RowChange::Patch { table, row, .. } = &mut change
+                    && table.is_wide()
+                {
+                    row.brought_by(position);
+                }
+                self.text.row(&change).await
+            }
+            Step::Ddl(ddl) => self.text.ddl(&ddl).await,
             Step::Anomaly(anomaly) => {
                 self.telemetry.anomaly(anomaly.reason, 1);
-                self.text.anomaly(anomaly, token).await
+                self.text.anomaly(&anomaly, Some(position)).await
             }
-            Step::Quarantine(document) => self.text.quarantine(document, token).await,
+            Step::Quarantine(document) => self.text.quarantine(&document, Some(position)).await,
+            // Later, whatever is updated has its root row.
+            Step::Orphans { .. } if position.cluster_time() > self.consistent_from => Ok(()),
+            Step::Orphans { tables, key } => self.text.orphans(&tables, &key).await,
             Step::Release { collection, id_key } => {
                 let pipeline = self.text.pipeline();
-                self.text.record(&records::release(&pipeline, *collection, id_key)).await
+                self.text.record(&records::release(&pipeline, collection, &id_key)).await
             }
         }
     }

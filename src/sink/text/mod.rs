@@ -7,12 +7,15 @@
 //! session, names of constraints to look-ups.
 
 mod changes;
-mod diff;
+// For a test that compares it with `json_diff`.
+#[doc(hidden)]
+pub mod diff;
 mod executor;
+mod fitting;
 mod line;
 mod literal;
 mod output;
 mod rows;
 
 pub use executor::TextExecutor;
-pub use output::{Destination, SqlText};
+pub use output::{Destination, SqlText, preamble};

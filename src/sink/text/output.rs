@@ -12,7 +12,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::Position;
 use crate::model::row::{Key, Row, RowChange};
-use crate::model::table::Table;
+use crate::model::table::{SharedTable, Table};
 use crate::model::write_set::{Anomaly, Ddl, Quarantined};
 use crate::sink::catalog::SCHEMA;
 use crate::sink::chunks::{Chunk, Mark};
@@ -33,7 +33,14 @@ const SESSION: [&str; 5] = [
 ];
 
 /// What the text uses and no database has.
-const FUNCTIONS: &str = include_str!("apply_diff.sql");
+const FUNCTIONS: &str = include_str!("functions.sql");
+
+/// What every text begins with.
+#[must_use]
+pub fn preamble() -> Vec<String> {
+    let settings = SESSION.iter().map(|setting| (*setting).to_owned());
+    settings.chain(line::statements_of(SCHEMA)).chain(line::statements_of(FUNCTIONS)).collect()
+}
 
 /// Where a text goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,11 +108,8 @@ impl SqlText {
     }
 
     async fn preamble(&mut self) -> Result<()> {
-        for setting in SESSION {
-            self.line(setting).await?;
-        }
-        for statement in line::statements_of(SCHEMA).iter().chain(&line::statements_of(FUNCTIONS)) {
-            self.line(statement).await?;
+        for statement in preamble() {
+            self.line(&statement).await?;
         }
         Ok(())
     }
@@ -139,12 +143,24 @@ impl SqlText {
         Ok(())
     }
 
+    /// Writes the removal of rows below a root row that is not there.
+    ///
+    /// # Errors
+    /// As [`SqlText::statement`].
+    pub async fn orphans(&mut self, tables: &[SharedTable], key: &Key) -> Result<()> {
+        let Some((root, below)) = tables.split_first() else { return Ok(()) };
+        for table in below {
+            self.statement(&rows::orphans(root, table, key)?).await?;
+        }
+        Ok(())
+    }
+
     /// Writes a whole row, over one that may be there or where none is.
     ///
     /// # Errors
     /// As [`SqlText::statement`].
     pub async fn put(&mut self, table: &Table, key: &Key, row: &Row, over: bool) -> Result<()> {
-        self.statement(&rows::put(table, key, row, over)?).await
+        self.statement(&rows::put(&self.pipeline, table, key, row, over)?).await
     }
 
     /// Writes a change of rows.
@@ -152,7 +168,7 @@ impl SqlText {
     /// # Errors
     /// As [`SqlText::statement`].
     pub async fn row(&mut self, change: &RowChange) -> Result<()> {
-        match rows::change(change)? {
+        match rows::change(&self.pipeline, change)? {
             Some(sql) => self.statement(&sql).await,
             None => Ok(()),
         }
@@ -250,17 +266,17 @@ impl SqlText {
     ///
     /// # Errors
     /// As [`SqlText::statement`].
-    pub async fn anomaly(&mut self, anomaly: &Anomaly, position: Option<&str>) -> Result<()> {
-        let pipeline = self.pipeline();
-        self.record(&records::anomaly(&pipeline, anomaly, position)).await
+    pub async fn anomaly(&mut self, anomaly: &Anomaly, position: Option<&Position>) -> Result<()> {
+        let (pipeline, position) = (self.pipeline(), position.map(Position::text));
+        self.record(&records::anomaly(&pipeline, anomaly, position.as_deref())).await
     }
 
     /// Notes a document that is not stored.
     ///
     /// # Errors
     /// As [`SqlText::statement`].
-    pub async fn quarantine(&mut self, document: &Quarantined, position: Option<&str>) -> Result<()> {
-        let pipeline = self.pipeline();
-        self.record(&records::quarantine(&pipeline, document, position)).await
+    pub async fn quarantine(&mut self, document: &Quarantined, position: Option<&Position>) -> Result<()> {
+        let (pipeline, position) = (self.pipeline(), position.map(Position::text));
+        self.record(&records::quarantine(&pipeline, document, position.as_deref())).await
     }
 }

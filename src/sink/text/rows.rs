@@ -2,20 +2,25 @@
 //!
 //! In: changes of rows in source order. Out: SQL without its `;`. The statements do what those of `sink::write` do in bulk.
 
+use super::fitting::{Part, Parts};
 use super::{diff, literal};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::Document;
 use crate::model::row::{Cell, Key, Row, RowChange};
 use crate::model::table::{Metadata, Table};
+use crate::sink::wide::surely_fits;
 
 /// A change as a statement; `None` when it changes nothing.
 ///
 /// # Errors
 /// When a cell or a diff is not what its column says: a defect.
-pub fn change(change: &RowChange) -> Result<Option<String>> {
+pub fn change(pipeline: &str, change: &RowChange) -> Result<Option<String>> {
     match change {
-        RowChange::Put { table, key, row } => put(table, key, row, true).map(Some),
-        RowChange::Patch { table, key, row, diffs } => patch(table, key, row, diffs),
+        RowChange::Put { table, key, row } => put(pipeline, table, key, row, true).map(Some),
+        RowChange::Patch { table, key, row, diffs } => {
+            let Some(patch) = patch(table, key, row, diffs)? else { return Ok(None) };
+            Ok(Some(if table.is_wide() { patch.fitting(pipeline, table, row) } else { patch.sql() }))
+        }
         RowChange::Delete { table, prefix, from } => {
             Ok(Some(format!("DELETE FROM {} WHERE {}", table.qualified(), condition(table, prefix, *from)?)))
         }
@@ -26,24 +31,42 @@ pub fn change(change: &RowChange) -> Result<Option<String>> {
 ///
 /// # Errors
 /// As [`change`].
-pub fn put(table: &Table, key: &Key, row: &Row, over: bool) -> Result<String> {
+pub fn put(pipeline: &str, table: &Table, key: &Key, row: &Row, over: bool) -> Result<String> {
+    let insert = insert(table, key, row, over)?;
+    Ok(if surely_fits(table, key, row) { insert.sql() } else { insert.fitting(pipeline, table, row) })
+}
+
+fn insert(table: &Table, key: &Key, row: &Row, over: bool) -> Result<Parts> {
     let (mut names, mut values) = (Vec::new(), Vec::new());
     for (column, cell) in table.key_columns().iter().zip(key.cells()) {
         names.push(column.name.to_string());
-        values.push(literal::cell(column.ty, cell)?);
+        values.push(Part { column: None, before: String::new(), value: literal::cell(column.ty, cell)? });
     }
     for (at, column) in table.columns.iter().enumerate().skip(table.key) {
         if let Cell::Value(bytes) = row.cell(at) {
             names.push(column.name.to_string());
-            values.push(literal::cell(column.ty, bytes)?);
+            let value = literal::cell(column.ty, bytes)?;
+            values.push(Part { column: Some(at), before: String::new(), value });
         }
     }
     for (name, value) in metadata(table, row) {
         names.push(format!("\"{name}\""));
-        values.push(value.unwrap_or_else(|| "NULL".to_owned()));
+        let value = value.unwrap_or_else(|| "NULL".to_owned());
+        values.push(Part { column: None, before: String::new(), value });
     }
-    let insert = format!("INSERT INTO {} ({}) VALUES ({})", table.qualified(), names.join(", "), values.join(", "));
-    Ok(if over { insert + &on_conflict(table) } else { insert })
+    let head = format!("INSERT INTO {} ({}) VALUES (", table.qualified(), names.join(", "));
+    let tail = if over { format!("){}", on_conflict(table)) } else { ")".to_owned() };
+    Ok(Parts { head, parts: values, tail })
+}
+
+/// The removal of a document's rows in a table whose root row is not there.
+///
+/// # Errors
+/// As [`change`].
+pub fn orphans(root: &Table, table: &Table, key: &Key) -> Result<String> {
+    let (own, above) = (condition(table, key, None)?, condition(root, key, None)?);
+    let rootless = format!("NOT EXISTS (SELECT FROM {} WHERE {above})", root.qualified());
+    Ok(format!("DELETE FROM {} WHERE {own} AND {rootless}", table.qualified()))
 }
 
 /// A column that the row does not name is NULL in `EXCLUDED` too.
@@ -56,8 +79,8 @@ fn on_conflict(table: &Table) -> String {
     format!(" ON CONFLICT ({}) DO {action}", key.join(", "))
 }
 
-fn patch(table: &Table, key: &Key, row: &Row, diffs: &[(usize, Document)]) -> Result<Option<String>> {
-    let mut sets = Vec::new();
+fn patch(table: &Table, key: &Key, row: &Row, diffs: &[(usize, Document)]) -> Result<Option<Parts>> {
+    let mut parts = Vec::new();
     for (at, column) in table.columns.iter().enumerate().skip(table.key) {
         let stored = match row.cell(at) {
             Cell::Absent => None,
@@ -69,13 +92,16 @@ fn patch(table: &Table, key: &Key, row: &Row, diffs: &[(usize, Document)]) -> Re
             continue;
         }
         let value = with_diffs(table, at, stored.unwrap_or_else(|| column.name.to_string()), here)?;
-        sets.push(format!("{} = {value}", column.name));
+        parts.push(Part { column: Some(at), before: format!("{} = ", column.name), value });
     }
     for (name, value) in metadata(table, row) {
-        sets.extend(value.map(|value| format!("\"{name}\" = {value}")));
+        parts.extend(value.map(|value| Part { column: None, before: format!("\"{name}\" = "), value }));
     }
-    let set = || format!("UPDATE {} SET {} WHERE ", table.qualified(), sets.join(", "));
-    if sets.is_empty() { Ok(None) } else { Ok(Some(set() + &condition(table, key, None)?)) }
+    if parts.is_empty() {
+        return Ok(None);
+    }
+    let head = format!("UPDATE {} SET ", table.qualified());
+    Ok(Some(Parts { head, parts, tail: format!(" WHERE {}", condition(table, key, None)?) }))
 }
 
 /// NULL stays NULL, but in the overflow column it is an object without fields.
@@ -165,7 +191,7 @@ mod tests {
         row.set_source("{}".into());
         let put = RowChange::Put { table: table(), key: key(2), row };
         assert_eq!(
-            change(&put).expect("sql").expect("something"),
+            change("p", &put).expect("sql").expect("something"),
             "INSERT INTO \"s\".\"t\"\"\" (\"id\", \"_index\", \"a\", \"_source\", \"_deleted_at\") \
              VALUES ('x''', 7, E'a\\nb', '{}', NULL) ON CONFLICT (\"id\", \"_index\") DO UPDATE SET \
              \"a\" = EXCLUDED.\"a\", \"_extra\" = EXCLUDED.\"_extra\", \"_source\" = EXCLUDED.\"_source\", \
@@ -180,19 +206,19 @@ mod tests {
         let diff = Document::new(doc! {"u": {"n": 1}}.to_vec().expect("bson")).expect("bson");
         let patch = RowChange::Patch { table: table(), key: key(2), row, diffs: vec![(3, diff)] };
         assert_eq!(
-            change(&patch).expect("sql").expect("something"),
+            change("p", &patch).expect("sql").expect("something"),
             "UPDATE \"s\".\"t\"\"\" SET \"a\" = NULL, \
              \"_extra\" = pg_temp.apply_diff(coalesce(\"_extra\", '{}'), '{\"o\":[[\"u\",\"n\",1]]}') \
              WHERE \"id\" = 'x''' AND \"_index\" = 7"
         );
         let nothing = RowChange::Patch { table: table(), key: key(2), row: Row::default(), diffs: Vec::new() };
-        assert_eq!(change(&nothing).expect("sql"), None);
+        assert_eq!(change("p", &nothing).expect("sql"), None);
     }
 
     #[test]
     fn a_delete_names_the_beginning_of_the_key() {
         let delete = RowChange::Delete { table: table(), prefix: key(1), from: Some(3) };
         let sql = "DELETE FROM \"s\".\"t\"\"\" WHERE \"id\" = 'x''' AND \"_index\" >= 3";
-        assert_eq!(change(&delete).expect("sql").as_deref(), Some(sql));
+        assert_eq!(change("p", &delete).expect("sql").as_deref(), Some(sql));
     }
 }

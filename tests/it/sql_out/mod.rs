@@ -1,5 +1,6 @@
 //! `run --sql-out`: the text, run by `psql` in an empty database, ends with what MongoDB has.
 
+mod diffs;
 mod text;
 mod values;
 

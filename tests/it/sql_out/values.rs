@@ -169,3 +169,24 @@ async fn renames_and_drops_are_written() {
     })
     .await;
 }
+
+/// PostgreSQL says how much room a row needs, so the text asks it.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_are_too_wide_lose_their_longest_values() {
+    let case = Case::new("sql_wide").await;
+    let row = |id: i32, from: usize, to: usize| {
+        let fields = (from..to).map(|n| (format!("f{n:03}"), format!("{n:030}").into()));
+        std::iter::once(("_id".to_owned(), Bson::from(id))).chain(fields).collect::<Document>()
+    };
+    case.collection("wide").insert_many([row(1, 0, 500), row(2, 0, 10)]).await.expect("inserted");
+    follow(&case, async || {
+        let wide = case.collection("wide");
+        wide.insert_one(row(3, 0, 500)).await.expect("inserted");
+        let mut set = row(2, 10, 500);
+        set.remove("_id");
+        wide.update_one(doc! {"_id": 2}, doc! {"$set": set}).await.expect("updated");
+    })
+    .await;
+    let of_each = "SELECT document_id, count(*) > 20 FROM tailwater.anomalies WHERE reason = 'row_too_wide' GROUP BY 1 ORDER BY 1";
+    assert_eq!(case.lines(of_each).await, ["1 | t", "2 | t", "3 | t"]);
+}

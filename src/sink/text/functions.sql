@@ -43,3 +43,25 @@ BEGIN
     END IF;
     RETURN value;
 END $$;
+-- Runs a statement that is given in pieces. As long as the row is over PostgreSQL's limit, the value at the next of the
+-- places is left out; the statements that note this run once the row is written.
+CREATE OR REPLACE PROCEDURE pg_temp.write_fitting(pieces text[], places integer[], notes text[], target text) LANGUAGE plpgsql AS $$
+DECLARE
+    count integer := 0;
+BEGIN
+    LOOP
+        BEGIN
+            EXECUTE array_to_string(pieces, '');
+            EXIT;
+        EXCEPTION WHEN program_limit_exceeded THEN
+            IF count = cardinality(places) THEN
+                RAISE EXCEPTION 'a row of % is over the limit, whatever is left out of it', target USING ERRCODE = 'program_limit_exceeded';
+            END IF;
+            count := count + 1;
+            pieces[places[count]] := 'NULL';
+        END;
+    END LOOP;
+    FOR left_out IN 1 .. count LOOP
+        EXECUTE notes[left_out];
+    END LOOP;
+END $$;
