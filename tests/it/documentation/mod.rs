@@ -5,6 +5,7 @@
 
 mod example;
 mod extended_json;
+mod oplog;
 mod page;
 mod tables;
 
