@@ -41,6 +41,12 @@ impl Lane {
         Self { collection, database, quarantined }
     }
 
+    /// The mapping and the documents in quarantine, as they are now.
+    #[must_use]
+    pub fn into_parts(self) -> (Collection, Waiting) {
+        (self.collection, self.quarantined)
+    }
+
     /// Converts until the input ends or nobody takes the output any more.
     pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<WriteSet>) {
         while let Some(input) = input.recv().await {

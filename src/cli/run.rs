@@ -1,5 +1,6 @@
 //! `tailwater run`: telemetry, the runtime, signals, and the pipeline between them.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -13,16 +14,33 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::model::state::State;
 use crate::pipeline::{self, RunMode};
+use crate::sink::text::Destination;
 use crate::telemetry::logs::{self, Output};
 use crate::telemetry::{Telemetry, http};
 
 /// How long the endpoint and the terminal get to end. The data is safe by then, so nobody should have to wait.
 const SIDE_TASKS_END: Duration = Duration::from_secs(1);
 
-pub(super) fn run(config: Config, mode: RunMode) -> ExitCode {
+pub(super) fn run(config: Config, mode: RunMode, sql_out: Option<Destination>) -> ExitCode {
     let output = logs::init(config.log);
+    ending(&output, follow(config, output.clone(), mode, sql_out))
+}
+
+/// `tailwater replay`: the same without an endpoint, as it ends with its file.
+pub(super) fn replay(config: Config, entries: PathBuf, sql_out: Option<Destination>) -> ExitCode {
+    let output = logs::init(config.log);
+    ending(&output, async move {
+        let shutdown = CancellationToken::new();
+        stop_on_signals(shutdown.clone())?;
+        let telemetry = Telemetry::new(&config.pipeline);
+        pipeline::replay(config, telemetry, shutdown, &entries, sql_out).await
+    })
+}
+
+/// Works to the end and tells how it ended.
+fn ending(output: &Output, work: impl Future<Output = Result<()>>) -> ExitCode {
     let result = runtime().and_then(|runtime| {
-        let result = runtime.block_on(follow(config, output.clone(), mode));
+        let result = runtime.block_on(work);
         // A reader of the endpoint that does not let go must not keep the process.
         runtime.shutdown_background();
         result
@@ -36,7 +54,7 @@ pub(super) fn run(config: Config, mode: RunMode) -> ExitCode {
     }
 }
 
-async fn follow(config: Config, output: Output, mode: RunMode) -> Result<()> {
+async fn follow(config: Config, output: Output, mode: RunMode, sql_out: Option<Destination>) -> Result<()> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pipeline = config.pipeline, "starting");
     let telemetry = Telemetry::new(&config.pipeline);
     let shutdown = CancellationToken::new();
@@ -49,7 +67,10 @@ async fn follow(config: Config, output: Output, mode: RunMode) -> Result<()> {
     }
     tasks.push(tokio::spawn(output.show(telemetry.clone(), side.clone())));
 
-    let result = pipeline::run(config, telemetry.clone(), mode, shutdown).await;
+    let result = match sql_out {
+        None => pipeline::run(config, telemetry.clone(), mode, shutdown).await,
+        Some(to) => pipeline::run_to_text(config, telemetry.clone(), mode, shutdown, to).await,
+    };
 
     if let Err(error) = &result {
         telemetry.state(State::Halted { message: error.to_string() });

@@ -52,6 +52,8 @@ pub struct Config {
     pub filter: NamespaceFilter,
     /// The target.
     pub target: TargetOptions,
+    /// True when the target is known; only [`Needs`] says when it need not be.
+    pub has_target: bool,
     /// The mapping, for every collection.
     pub mapping: MappingOptions,
     /// The mapping, for single collections; no namespace twice.
@@ -77,6 +79,20 @@ pub struct StatusConfig {
     pub target: Option<TargetOptions>,
 }
 
+/// What must be known of the two servers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Needs {
+    /// The source's URI.
+    pub source: bool,
+    /// The target's URI.
+    pub target: bool,
+}
+
+impl Needs {
+    /// Both.
+    pub const BOTH: Self = Self { source: true, target: true };
+}
+
 type Open<'a> = &'a dyn Fn(&str) -> std::io::Result<String>;
 type Environment = Vec<(String, String)>;
 
@@ -86,13 +102,22 @@ impl Config {
     /// # Errors
     /// Of kind [`Kind::Configuration`], with everything that is wrong, when anything is.
     pub fn load(arguments: &Arguments) -> Result<Self> {
-        Self::parse(load_layers(arguments)?, &|path| std::fs::read_to_string(path))
+        Self::load_for(arguments, Needs::BOTH)
     }
 
-    fn parse(layers: Layers, open: Open<'_>) -> Result<Self> {
+    /// The same, for a command that can do without one of the servers.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load_for(arguments: &Arguments, needs: Needs) -> Result<Self> {
+        Self::parse(load_layers(arguments)?, &|path| std::fs::read_to_string(path), needs)
+    }
+
+    fn parse(layers: Layers, open: Open<'_>, needs: Needs) -> Result<Self> {
         let (mut reader, entries) = Reader::new(layers);
         let draft = Draft::read(&mut reader, entries, open);
-        let required = [("source", draft.source_given), ("target", draft.target_given)];
+        let required =
+            [("source", draft.source_given || !needs.source), ("target", draft.target_given || !needs.target)];
         for (name, _) in required.iter().filter(|(_, given)| !given) {
             reader.wrong(Origin::Missing, format!("{name}.uri is missing; set it in the file or with --{name} URI"));
         }
@@ -180,6 +205,7 @@ impl Draft {
                 reader.list("source.exclude", Glob::parse),
             ),
             target: target(reader, target_uri.unwrap_or_default()),
+            has_target: target_given,
             mapping: mapping(reader),
             collections: collection::read(reader, entries),
             snapshot: SnapshotOptions {

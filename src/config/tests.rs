@@ -21,7 +21,7 @@ fn parse(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str,
         "/secret" => Ok("mongodb://from-a-file/\n".to_owned()),
         _ => Err(std::io::Error::other("no such file")),
     };
-    Config::parse(layers, &open).map_err(|error| error.to_string())
+    Config::parse(layers, &open, super::Needs::BOTH).map_err(|error| error.to_string())
 }
 
 fn with_uris(rest: &str) -> Result<Config, String> {

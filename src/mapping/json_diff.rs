@@ -14,7 +14,7 @@ use crate::model::bson::{Doc, Document, Malformed, Value};
 
 /// More elements than a document has room for: it ends at 16 MiB, and each takes three bytes. A diff that says more is
 /// damaged and must not take all memory.
-const MOST_ELEMENTS: usize = (16 << 20) / 3;
+pub const MOST_ELEMENTS: usize = (16 << 20) / 3;
 
 /// Why a diff could not be applied.
 #[derive(Debug, thiserror::Error)]

@@ -6,12 +6,15 @@
 mod attempt;
 mod backoff;
 mod check;
+mod collections;
 mod coordinator;
 mod plan;
 mod range;
+mod replay;
 mod retry;
 mod snapshot;
 mod stream;
+mod text;
 
 use std::time::Instant;
 
@@ -26,6 +29,8 @@ use attempt::{Attempt, Servers};
 use backoff::Backoff;
 pub use check::preflight;
 pub use plan::{CollectionPlan, plan};
+pub use replay::replay;
+pub use text::run_to_text;
 
 /// When `run` ends by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

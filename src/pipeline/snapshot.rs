@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex, RwLock};
 use tokio::task::JoinSet;
 
-use super::attempt::{Collections, Session};
+use super::attempt::Session;
+use super::collections::Collections;
 use super::range::{RangeJob, learn};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::Collection;
@@ -21,7 +22,7 @@ use crate::source::{CollectionInfo, CollectionSize, IdRange, Source};
 use crate::telemetry::Telemetry;
 
 /// Bytes of source documents in one range: small enough that losing one in flight costs little.
-const RANGE_BYTES: u64 = 32 << 20;
+pub const RANGE_BYTES: u64 = 32 << 20;
 
 /// Documents that are looked at before the first range, so that most of the shape is known when rows are made.
 pub const SAMPLE: u32 = 1000;
@@ -225,7 +226,8 @@ async fn finish(tools: &Tools, copying: &Copying) -> Result<()> {
     Ok(())
 }
 
-fn chunk(number: usize, range: IdRange) -> Option<Chunk> {
+/// A range that is not done.
+pub fn chunk(number: usize, range: IdRange) -> Option<Chunk> {
     let number = i32::try_from(number).ok()?;
     Some(Chunk { number, lower: range.lower, upper: range.upper, done: None, documents: 0 })
 }

@@ -11,9 +11,11 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::{Collections, Session};
+use super::attempt::Session;
+use super::collections::Collections;
 use super::coordinator::Coordinator;
 use super::retry::{self, Retries};
+use crate::config::Config;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lane::Lane;
 use crate::model::namespace::CollectionId;
@@ -24,6 +26,9 @@ use crate::router::{LaneParts, Router, RouterParts};
 use crate::sink::batch::BatchLimits;
 use crate::sink::checkpoint::Checkpoints;
 use crate::sink::executor::{Executor, ExecutorParts};
+use crate::sink::fence::Fence;
+use crate::sink::target::Target;
+use crate::telemetry::Telemetry;
 
 /// Tickets that wait in front of an executor, at most.
 const TICKETS: usize = 1024;
@@ -65,15 +70,7 @@ impl Stream<'_> {
     /// Follows until the goal, a stop, or an error.
     pub async fn run(self) -> Result<()> {
         let consistent_from = self.consistent_from().await?;
-        let limit = self.session.config.limits.memory;
-        let running = Running {
-            executors: Arc::default(),
-            assigned: Arc::default(),
-            read: watch::Sender::new(None),
-            memory: Arc::new(Semaphore::new(limit)),
-            tasks: Arc::default(),
-            failed: CancellationToken::new(),
-        };
+        let running = Running::new(self.session.config.limits.memory);
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
         let (marks, retries) = retry::channel();
         let coordinator =
@@ -81,7 +78,16 @@ impl Stream<'_> {
         let session = self.session;
         let goal = self.goal;
         let floor = self.floor.clone();
-        let router = Router::new(self.router_parts(&running, consistent_from, limit));
+        let writing = Writing {
+            target: session.target.clone(),
+            fence: session.leader.fence().clone(),
+            done: self.checkpoints.lanes.clone(),
+            checkpoints: self.checkpoints,
+            collections: self.collections,
+            quarantined: self.quarantined,
+            consistent_from,
+        };
+        let router = writing.router(session.config, session.telemetry, &running);
         let reading = read(session, router, retries, &running, &floor, goal);
         let mut coordinator = coordinator;
         let ended = tokio::select! {
@@ -98,9 +104,24 @@ impl Stream<'_> {
         let copied = self.session.target.snapshot_time().await?;
         Ok(copied.unwrap_or_default().max(self.floor.cluster_time()))
     }
+}
 
-    fn router_parts(self, running: &Running, consistent_from: ClusterTime, limit: usize) -> RouterParts {
-        let config = self.session.config;
+/// What executors write into, and from where on.
+pub struct Writing {
+    pub target: Target,
+    pub fence: Fence,
+    pub checkpoints: Checkpoints,
+    pub collections: Collections,
+    pub quarantined: HashMap<CollectionId, Waiting>,
+    pub consistent_from: ClusterTime,
+    /// Positions up to which the router passes over a database's changes.
+    pub done: HashMap<String, Position>,
+}
+
+impl Writing {
+    /// A router whose executors write into the target.
+    pub fn router(self, config: &Config, telemetry: &Telemetry, running: &Running) -> Router {
+        let limit = config.limits.memory;
         let max_executors = config.target.max_connections.saturating_sub(1).max(1);
         let limits = BatchLimits {
             changes: BATCH_CHANGES,
@@ -108,8 +129,8 @@ impl Stream<'_> {
             bytes: limit / (max_executors + 1),
             schema_changes: BATCH_SCHEMA_CHANGES,
         };
-        let (target, fence) = (self.session.target.clone(), self.session.leader.fence().clone());
-        let (telemetry, lanes) = (self.session.telemetry.clone(), self.checkpoints.lanes.clone());
+        let (target, fence, consistent_from) = (self.target, self.fence, self.consistent_from);
+        let (telemetry, lanes) = (telemetry.clone(), self.checkpoints.lanes);
         let running = running.clone();
         let assigned = Arc::clone(&running.assigned);
         let memory = Arc::clone(&running.memory);
@@ -124,30 +145,48 @@ impl Stream<'_> {
                 Executor::new(parts, tickets, through).run().await
             })
         });
-        RouterParts {
+        Router::new(RouterParts {
             filter: config.filter.clone(),
             shared: self.collections.shared,
             collections: self.collections.known,
             quarantined: self.quarantined,
-            done: self.checkpoints.lanes,
+            done: self.done,
             memory,
             memory_limit: limit,
             max_executors,
             start_lane,
             start_executor,
             assigned,
-        }
+        })
     }
 }
 
-fn start_lane(parts: LaneParts) {
+/// Starts a lane; it ends when its input does.
+pub fn start_lane(parts: LaneParts) {
     let LaneParts { collection, database, quarantined, input, output } = parts;
     tokio::spawn(Lane::new(collection, database, quarantined).run(input, output));
 }
 
 impl Running {
+    /// Nothing runs yet; `memory_limit` in bytes.
+    pub fn new(memory_limit: usize) -> Self {
+        Self {
+            executors: Arc::default(),
+            assigned: Arc::default(),
+            read: watch::Sender::new(None),
+            memory: Arc::new(Semaphore::new(memory_limit)),
+            tasks: Arc::default(),
+            failed: CancellationToken::new(),
+        }
+    }
+
+    /// Cancelled when an executor has failed.
+    pub fn failed(&self) -> &CancellationToken {
+        &self.failed
+    }
+
     /// Starts an executor; its error stops the reader and frees whoever waits for memory.
-    fn start<F>(
+    pub fn start<F>(
         &self,
         run: impl FnOnce(mpsc::Receiver<Ticket>, watch::Sender<Option<Through>>) -> F,
     ) -> mpsc::Sender<Ticket>
@@ -225,7 +264,7 @@ async fn read(
 }
 
 /// Waits for the executors; the first error counts.
-async fn finish(running: &Running) -> Result<()> {
+pub async fn finish(running: &Running) -> Result<()> {
     let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
     let all = async {
         let mut first = Ok(());
@@ -241,6 +280,7 @@ async fn finish(running: &Running) -> Result<()> {
     tokio::time::timeout(STOP_DEADLINE, all).await.unwrap_or_else(late)
 }
 
-fn stopped_by_executor() -> Error {
+/// The error of a reader whose executor has failed.
+pub fn stopped_by_executor() -> Error {
     Error::new(Kind::Interrupted, Stage::Sink, "an executor has failed")
 }

@@ -5,14 +5,17 @@ use tokio_postgres::Row;
 
 use super::faults::fault;
 use super::fence::Fence;
+use super::records;
+use super::statement::Statement;
 use super::target::Target;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::identifier::Identifier;
 use crate::model::namespace::{CollectionId, Namespace};
-use crate::model::table::{PgType, Table};
+use crate::model::table::PgType;
 use crate::model::write_set::{Anomaly, CollectionRow, Form, PathRow};
 
-const SCHEMA: &str = include_str!("schema.sql");
+/// What makes the catalog where it is missing.
+pub(super) const SCHEMA: &str = include_str!("schema.sql");
 
 /// Serialises the making of the catalog between daemons that start at the same moment.
 const SETUP_LOCK: i64 = 0x7461_696c_7761_7465;
@@ -157,107 +160,25 @@ impl CatalogWriter<'_> {
         self.fence.pipeline()
     }
 
-    pub(super) async fn run(
-        &self,
-        what: &str,
-        sql: &str,
-        params: &[&(dyn tokio_postgres::types::ToSql + Sync)],
-    ) -> Result<()> {
-        let statement = self.client.prepare_cached(sql).await.map_err(|error| fault(Stage::Sink, what, &error))?;
-        let done = self.client.execute(&statement, params).await;
-        done.map(|_| ()).map_err(|error| fault(Stage::Sink, what, &error))
+    /// Runs one of the catalog's statements; returns how many rows it has changed.
+    pub(super) async fn run(&self, statement: &Statement<'_>) -> Result<u64> {
+        let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, statement.what, error);
+        let prepared = self.client.prepare_cached(&statement.sql).await.map_err(|error| failed(&error))?;
+        self.client.execute(&prepared, &statement.driver_params()).await.map_err(|error| failed(&error))
     }
 
-    pub async fn path(&self, row: &PathRow) -> Result<()> {
-        let sql = "INSERT INTO tailwater.paths (pipeline, collection, namespace, path, form, schema_name, table_name, \
-                   column_name, column_type, bson_types, binary_subtype, key_columns) \
-                   VALUES ($1, $2::text::uuid, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-                   ON CONFLICT (pipeline, collection, path, form, schema_name, table_name, (coalesce(column_name, ''))) \
-                   DO UPDATE SET namespace = EXCLUDED.namespace, column_type = EXCLUDED.column_type, \
-                   bson_types = EXCLUDED.bson_types, \
-                   binary_subtype = EXCLUDED.binary_subtype, key_columns = EXCLUDED.key_columns";
-        let (id, namespace, form) = (row.collection.to_string(), row.namespace.to_string(), row.form.name());
-        let column = row.column.as_ref().map(|(name, _)| name.as_str());
-        let ty = row.column.as_ref().map(|(_, ty)| ty.sql_name());
-        let subtype = row.subtype.map(i32::from);
-        let (schema, table) = (row.schema.as_str(), row.table.as_str());
-        let (pipeline, path, types, keys) = (self.pipeline(), &row.path, &row.bson_types, &row.key_columns);
-        self.run(
-            "writing tailwater.paths",
-            sql,
-            &[&pipeline, &id, &namespace, path, &form, &schema, &table, &column, &ty, types, &subtype, keys],
-        )
-        .await
-    }
-
-    pub async fn collection(&self, row: &CollectionRow) -> Result<()> {
-        let sql = "INSERT INTO tailwater.collections (pipeline, collection, namespace, copied, wide_ids) \
-                   VALUES ($1, $2::text::uuid, $3, $4, $5) ON CONFLICT (pipeline, collection) DO UPDATE SET \
-                   namespace = EXCLUDED.namespace, copied = EXCLUDED.copied, wide_ids = EXCLUDED.wide_ids";
-        let (id, namespace) = (row.id.to_string(), row.namespace.to_string());
-        let pipeline = self.pipeline();
-        self.run("writing tailwater.collections", sql, &[&pipeline, &id, &namespace, &row.copied, &row.wide_ids])
-            .await?;
-        // What waits in quarantine has the collection's name, as everything else of it.
-        let sql = "UPDATE tailwater.quarantine SET namespace = $3 \
-                   WHERE pipeline = $1 AND collection = $2::text::uuid AND namespace <> $3";
-        self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &namespace]).await
-    }
-
-    /// Takes a collection out of `collections` and `paths`. Its marks and its quarantine stay until it is really gone.
-    pub async fn forget(&self, id: CollectionId) -> Result<()> {
-        self.take_out(id, &["collections", "paths"]).await
-    }
-
-    /// Takes out the rest: a copy that comes later under the same UUID (out of the selection and back) starts anew.
-    pub async fn gone(&self, id: CollectionId) -> Result<()> {
-        self.take_out(id, &["snapshot_chunks", "quarantine"]).await
-    }
-
-    async fn take_out(&self, id: CollectionId, tables: &[&str]) -> Result<()> {
-        let (pipeline, id) = (self.pipeline(), id.to_string());
-        for table in tables {
-            let sql = format!("DELETE FROM tailwater.{table} WHERE pipeline = $1 AND collection = $2::text::uuid");
-            self.run("writing the catalog", &sql, &[&pipeline, &id]).await?;
+    pub(super) async fn run_all(&self, statements: &[Statement<'_>]) -> Result<()> {
+        for statement in statements {
+            self.run(statement).await?;
         }
         Ok(())
     }
 
-    /// Notes that a table stays without its collection.
-    pub async fn keep(&self, table: &Table, collection: CollectionId, namespace: &Namespace) -> Result<()> {
-        let sql = "INSERT INTO tailwater.kept (pipeline, schema_name, table_name, was_named, collection, namespace) \
-                   VALUES ($1, $2, $3, $3, $4::text::uuid, $5) ON CONFLICT (pipeline, schema_name, table_name) DO UPDATE \
-                   SET was_named = EXCLUDED.was_named, collection = EXCLUDED.collection, namespace = EXCLUDED.namespace, \
-                   kept_at = now()";
-        let (pipeline, schema, name) = (self.pipeline(), table.schema.as_str(), table.name.as_str());
-        let (id, namespace) = (collection.to_string(), namespace.to_string());
-        self.run("writing tailwater.kept", sql, &[&pipeline, &schema, &name, &id, &namespace]).await
-    }
-
-    /// Notes the new name of a table that was kept.
-    pub async fn aside(&self, schema: &Identifier, from: &Identifier, to: &Identifier) -> Result<()> {
-        let sql =
-            "UPDATE tailwater.kept SET table_name = $4 WHERE pipeline = $1 AND schema_name = $2 AND table_name = $3";
-        let (pipeline, schema, from, to) = (self.pipeline(), schema.as_str(), from.as_str(), to.as_str());
-        self.run("writing tailwater.kept", sql, &[&pipeline, &schema, &from, &to]).await
-    }
-
     pub async fn anomaly(&self, anomaly: &Anomaly, position: Option<&str>) -> Result<()> {
-        let sql = "INSERT INTO tailwater.anomalies (pipeline, namespace, document_id, path, reason, original, position) \
-                   VALUES ($1, $2, $3::text::jsonb, $4, $5, $6::text::jsonb, $7)";
-        let (pipeline, namespace) = (self.pipeline(), anomaly.namespace.to_string());
-        let path: Vec<String> = anomaly.path.iter().map(|name| name.replace('\0', "")).collect();
-        self.run(
-            "writing tailwater.anomalies",
-            sql,
-            &[&pipeline, &namespace, &anomaly.document_id, &path, &anomaly.reason, &anomaly.original, &position],
-        )
-        .await
+        self.run(&records::anomaly(self.pipeline(), anomaly, position)).await.map(|_| ())
     }
 
     pub async fn event(&self, kind: &str, detail: &str) -> Result<()> {
-        let sql = "INSERT INTO tailwater.events (pipeline, kind, detail) VALUES ($1, $2, $3)";
-        let pipeline = self.pipeline();
-        self.run("writing tailwater.events", sql, &[&pipeline, &kind, &detail]).await
+        self.run(&records::event(self.pipeline(), kind, detail)).await.map(|_| ())
     }
 }

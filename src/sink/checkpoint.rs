@@ -7,12 +7,13 @@ use tokio_postgres::Row;
 
 use super::faults::fault;
 use super::fence::Fence;
+use super::statement::Statement;
 use super::target::Target;
 use crate::error::{Error, Kind, Result, Stage};
-use crate::model::position::Position;
+use crate::model::position::{ClusterTime, Position};
 
 /// The lane name of the floor: the position from which a restart reads.
-const FLOOR: &str = "";
+pub(super) const FLOOR: &str = "";
 
 /// What was committed before.
 #[derive(Debug, Clone, Default)]
@@ -80,6 +81,18 @@ pub async fn move_lane(
     let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
     let moved = client.execute(&statement, &[pipeline, &lane, &new.text(), &seconds, &ordinal, &old]).await;
     if moved.map_err(|error| failed(&error))? == 1 { Ok(()) } else { Err(fence.fenced()) }
+}
+
+/// The statement by which a text says where a lane stands, whatever stood there.
+pub(super) fn set_lane<'a>(pipeline: &'a str, lane: &'a str, position: &Position) -> Statement<'a> {
+    let sql = "INSERT INTO tailwater.checkpoint (pipeline, lane, token, cluster_seconds, cluster_ordinal) \
+               VALUES ($1, $2, $3, $4, $5) ON CONFLICT (pipeline, lane) DO UPDATE SET token = EXCLUDED.token, \
+               cluster_seconds = EXCLUDED.cluster_seconds, cluster_ordinal = EXCLUDED.cluster_ordinal, \
+               committed_at = now()";
+    let ClusterTime { seconds, ordinal } = position.cluster_time();
+    let (seconds, ordinal) = (i64::from(seconds), i64::from(ordinal));
+    let params = [pipeline.into(), lane.into(), position.text().into(), seconds.into(), ordinal.into()];
+    Statement::new("moving the position", sql, params)
 }
 
 /// Moves the floor. Opens and commits a transaction of its own.

@@ -1,10 +1,10 @@
 //! The ranges of a snapshot, kept in PostgreSQL so that an interrupted one goes on where it was.
 
-use deadpool_postgres::Object;
-
+use super::catalog::CatalogWriter;
 use super::copy::no_mark;
 use super::faults::fault;
 use super::fence::Fence;
+use super::records;
 use super::target::Target;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::Document;
@@ -68,19 +68,13 @@ impl Target {
         chunks: &[Chunk],
     ) -> Result<()> {
         let client = self.client().await?;
-        let failed = |error: &tokio_postgres::Error| fault(Stage::Snapshot, "writing tailwater.snapshot_chunks", error);
         fence.begin(&client).await?;
-        let (pipeline, id, namespace) = (&&**self.pipeline(), collection.to_string(), namespace.to_string());
-        let sql = "INSERT INTO tailwater.snapshot_chunks (pipeline, collection, namespace, chunk, lower_bound, \
-                   upper_bound) VALUES ($1, $2::text::uuid, $3, $4, $5, $6)";
-        let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
+        let catalog = CatalogWriter { client: &client, fence };
         for chunk in chunks {
-            let bound = |bound: &Option<Document>| bound.as_ref().map(|bound| bound.as_doc().bytes().to_vec());
-            let (lower, upper) = (bound(&chunk.lower), bound(&chunk.upper));
-            let done = client.execute(&statement, &[pipeline, &id, &namespace, &chunk.number, &lower, &upper]).await;
-            done.map_err(|error| failed(&error))?;
+            catalog.run(&records::chunk(self.pipeline(), collection, namespace, chunk)).await?;
         }
-        client.batch_execute("COMMIT").await.map_err(|error| failed(&error))
+        let failed = |error| fault(Stage::Snapshot, "writing tailwater.snapshot_chunks", &error);
+        client.batch_execute("COMMIT").await.map_err(failed)
     }
 
     /// The latest time at which any range was read: from there on the target can be consistent.
@@ -114,17 +108,7 @@ fn chunk(row: &tokio_postgres::Row) -> Option<Chunk> {
 }
 
 /// Marks a range as done, in the caller's transaction.
-pub(super) async fn mark_done(client: &Object, pipeline: &str, mark: &Mark) -> Result<()> {
-    let failed = |error: &tokio_postgres::Error| fault(Stage::Snapshot, "marking a range", error);
-    let sql = "UPDATE tailwater.snapshot_chunks SET done = true, cluster_seconds = $4, cluster_ordinal = $5, \
-               documents = $6, bytes = $7, done_at = now() \
-               WHERE pipeline = $1 AND collection = $2::text::uuid AND chunk = $3 AND NOT done";
-    let statement = client.prepare_cached(sql).await.map_err(|error| failed(&error))?;
-    let id = mark.collection.to_string();
-    let (seconds, ordinal) = (i64::from(mark.time.seconds), i64::from(mark.time.ordinal));
-    let count = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
-    let (documents, bytes) = (count(mark.documents), count(mark.bytes));
-    let done =
-        client.execute(&statement, &[&pipeline, &id, &mark.number, &seconds, &ordinal, &documents, &bytes]).await;
-    if done.map_err(|error| failed(&error))? == 1 { Ok(()) } else { Err(no_mark(mark.number)) }
+pub(super) async fn mark_done(catalog: &CatalogWriter<'_>, mark: &Mark) -> Result<()> {
+    let marked = catalog.run(&records::mark(catalog.pipeline(), mark)).await?;
+    if marked == 1 { Ok(()) } else { Err(no_mark(mark.number)) }
 }

@@ -182,7 +182,8 @@ impl<'f> RangeCopy<'f> {
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn commit(self, mark: &super::chunks::Mark) -> Result<()> {
-        super::chunks::mark_done(self.client()?, self.fence.pipeline(), mark).await?;
+        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
+        super::chunks::mark_done(&catalog, mark).await?;
         self.end("COMMIT").await
     }
 

@@ -13,6 +13,7 @@ use tokio_postgres::error::SqlState;
 use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
+use super::records;
 use super::sql;
 use super::target::{LOCK_TIMEOUT, Target};
 use crate::error::{Error, Kind, Result, Stage};
@@ -57,28 +58,38 @@ impl Target {
     /// # Errors
     /// When something else has their name, or PostgreSQL refuses.
     pub async fn add_metadata(&self, fence: &Fence, tables: &[SharedTable]) -> Result<()> {
+        let missing = self.missing_metadata(tables).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let client = self.client().await?;
+        let _alone = self.schema_changes().lock().await;
+        fence.begin(&client).await?;
+        let catalog = CatalogWriter { client: &client, fence };
+        for sql in missing {
+            catalog.locking("add_column", &sql).await?;
+        }
+        client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing schema changes", &error))
+    }
+
+    /// The statements that add the metadata columns which tables lack.
+    ///
+    /// # Errors
+    /// When something else has their name, or PostgreSQL fails.
+    pub async fn missing_metadata(&self, tables: &[SharedTable]) -> Result<Vec<String>> {
         let client = self.client().await?;
         let mut missing = Vec::new();
         for table in tables {
             let there = columns(&client, table).await?;
             for (name, ty) in table.metadata.columns() {
                 match there.iter().find(|(column, _)| column == name) {
-                    None => missing.push((table, name, ty)),
+                    None => missing.push(sql::add_metadata(table, name, ty)),
                     Some((_, there)) if there == ty.sql_name() && !is_of_a_field(table, name) => {}
                     Some(_) => return Err(taken(table, name)),
                 }
             }
         }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let _alone = self.schema_changes().lock().await;
-        fence.begin(&client).await?;
-        let catalog = CatalogWriter { client: &client, fence };
-        for (table, name, ty) in missing {
-            catalog.locking("add_column", &sql::add_metadata(table, name, ty)).await?;
-        }
-        client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing schema changes", &error))
+        Ok(missing)
     }
 }
 
@@ -118,26 +129,21 @@ impl CatalogWriter<'_> {
                 let kind = if adds { "add_column" } else { "widen_column" };
                 self.locking(kind, &sql::alter(table, columns)).await
             }
-            // IF EXISTS and RESTRICT: a table that a user dropped is gone already, a view on it must not go silently.
-            Ddl::DropTable(table) => {
-                self.locking("drop_table", &format!("DROP TABLE IF EXISTS {}", table.qualified())).await
-            }
+            Ddl::DropTable(table) => self.locking("drop_table", &sql::drop_table(table)).await,
             Ddl::Rekey(rekey) => self.rekey(rekey).await,
             Ddl::Keep { table, collection, namespace } => {
-                self.keep(table, *collection, namespace).await?;
+                self.run(&records::keep(self.pipeline(), table, *collection, namespace)).await?;
                 self.event("keep_table", &table.qualified()).await
             }
-            // IF EXISTS: a user may have dropped it since.
             Ddl::Aside { schema, from, to } => {
-                let sql = format!("ALTER TABLE IF EXISTS {schema}.{from} RENAME TO {to}");
-                self.locking("rename_table", &sql).await?;
-                self.aside(schema, from, to).await
+                self.locking("rename_table", &sql::move_aside(schema, from, to)).await?;
+                self.run(&records::aside(self.pipeline(), schema, from, to)).await.map(|_| ())
             }
             Ddl::RenameTable { from, to } => self.rename(from, to).await,
-            Ddl::Path(row) => self.path(row).await,
-            Ddl::Collection(row) => self.collection(row).await,
-            Ddl::Forget(id) => self.forget(*id).await,
-            Ddl::Gone(id) => self.gone(*id).await,
+            Ddl::Path(row) => self.run(&records::path(self.pipeline(), row)).await.map(|_| ()),
+            Ddl::Collection(row) => self.run_all(&records::collection(self.pipeline(), row)).await,
+            Ddl::Forget(id) => self.run_all(&records::forget(self.pipeline(), *id)).await,
+            Ddl::Gone(id) => self.run_all(&records::gone(self.pipeline(), *id)).await,
         }
     }
 
@@ -199,17 +205,13 @@ impl CatalogWriter<'_> {
     }
 
     async fn rename(&self, from: &Table, to: &Table) -> Result<()> {
-        if from.name != to.name {
-            let sql = format!("ALTER TABLE {} RENAME TO {}", from.qualified(), to.name);
-            self.locking("rename_table", &sql).await?;
-        }
-        let there = format!("{}.{}", from.schema, to.name);
         if from.schema != to.schema {
             self.ensure_schema(&to.schema).await?;
-            self.locking("rename_table", &format!("ALTER TABLE {there} SET SCHEMA {}", to.schema)).await?;
         }
-        for (old, new) in from.columns.iter().zip(&to.columns).filter(|(old, new)| old.name != new.name) {
-            let sql = format!("ALTER TABLE {} RENAME COLUMN {} TO {}", to.qualified(), old.name, new.name);
+        for sql in sql::rename_table(from, to) {
+            self.locking("rename_table", &sql).await?;
+        }
+        for sql in sql::rename_columns(from, to) {
             self.locking("rename_column", &sql).await?;
         }
         Ok(())

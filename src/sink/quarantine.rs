@@ -11,6 +11,8 @@ use deadpool_postgres::Object;
 use super::catalog::{CatalogWriter, damaged};
 use super::faults::fault;
 use super::fence::Fence;
+use super::records;
+use super::statement::Statement;
 use super::target::Target;
 use crate::error::{Error, Result, Stage};
 use crate::model::bson::Document;
@@ -162,10 +164,10 @@ pub async fn settle_marks(client: &Object, fence: &Fence) -> Result<u64> {
     let catalog = CatalogWriter { client, fence };
     let sql = "DELETE FROM tailwater.quarantine q WHERE pipeline = $1 AND retry_at IS NOT NULL AND NOT EXISTS \
                (SELECT FROM tailwater.collections c WHERE c.pipeline = q.pipeline AND c.collection = q.collection)";
-    catalog.run("writing tailwater.quarantine", sql, &[&pipeline]).await?;
+    catalog.run(&Statement::new("writing tailwater.quarantine", sql, [pipeline.into()])).await?;
     let sql = "UPDATE tailwater.quarantine SET retry_at = NULL \
                WHERE pipeline = $1 AND retry_at IS NOT NULL AND id_key = ''";
-    catalog.run("writing tailwater.quarantine", sql, &[&pipeline]).await?;
+    catalog.run(&Statement::new("writing tailwater.quarantine", sql, [pipeline.into()])).await?;
     let left = catalog.quarantined().await?;
     client.batch_execute("COMMIT").await.map_err(|error| fault(Stage::Sink, "committing", &error))?;
     Ok(left)
@@ -173,26 +175,11 @@ pub async fn settle_marks(client: &Object, fence: &Fence) -> Result<u64> {
 
 impl CatalogWriter<'_> {
     pub async fn quarantine(&self, document: &Quarantined, position: Option<&str>) -> Result<()> {
-        let sql = "INSERT INTO tailwater.quarantine (pipeline, collection, namespace, document_id, id_key, raw, reason, \
-                   position, document_key, retry_at) VALUES ($1, $2::text::uuid, $3, $4::text::jsonb, $5, $6, $7, $8, $9, \
-                   CASE WHEN $10 THEN clock_timestamp() END)";
-        let Quarantined { document_id, id_key, reason, retry, .. } = document;
-        let (pipeline, id) = (self.pipeline(), document.collection.to_string());
-        let (namespace, raw) = (document.namespace.to_string(), document.raw.as_doc().bytes());
-        let key = document.key.as_ref().map(|key| key.as_doc().bytes());
-        self.run(
-            "writing tailwater.quarantine",
-            sql,
-            &[&pipeline, &id, &namespace, document_id, id_key, &raw, reason, &position, &key, retry],
-        )
-        .await
+        self.run(&records::quarantine(self.pipeline(), document, position)).await.map(|_| ())
     }
 
     pub async fn release(&self, collection: CollectionId, id_key: &str) -> Result<()> {
-        let sql = "DELETE FROM tailwater.quarantine WHERE pipeline = $1 AND collection = $2::text::uuid \
-                   AND md5(id_key) = md5($3) AND id_key = $3";
-        let (pipeline, id) = (self.pipeline(), collection.to_string());
-        self.run("writing tailwater.quarantine", sql, &[&pipeline, &id, &id_key]).await
+        self.run(&records::release(self.pipeline(), collection, id_key)).await.map(|_| ())
     }
 
     /// How many documents are in quarantine.

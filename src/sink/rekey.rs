@@ -30,7 +30,7 @@ impl CatalogWriter<'_> {
         self.turns(&format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "))).await?;
         let Some(((before, after), children)) = rekey.tables.split_first() else { return Ok(()) };
         let mut statements = self.root(before, after, rekey).await?;
-        statements.extend(children.iter().flat_map(|(before, after)| child(before, after, rekey)));
+        statements.extend(children.iter().flat_map(|(before, after)| child_statements(before, after, rekey)));
         for statement in statements {
             self.locking("rekey_table", &statement).await?;
         }
@@ -38,19 +38,9 @@ impl CatalogWriter<'_> {
     }
 
     async fn root(&self, before: &Table, after: &Table, rekey: &Rekey) -> Result<Vec<String>> {
-        let (Some(id), Some(key)) = (before.columns.first(), after.columns.first()) else { return Ok(Vec::new()) };
+        let Some(RootRekey { add, start, rest }) = RootRekey::new(before, after, rekey) else { return Ok(Vec::new()) };
         let constraint = self.primary_key(before).await?;
-        let digest = digest(&id.name, rekey);
-        let json = sql::widened(&id.name, rekey.from, PgType::Jsonb, &rekey.seen, rekey.subtype);
-        let table = before.qualified();
-        let (id, key) = (&id.name, &key.name);
-        Ok(vec![
-            format!("ALTER TABLE {table} ADD COLUMN {key} bytea"),
-            format!(
-                "ALTER TABLE {table} DROP CONSTRAINT {constraint}, ALTER COLUMN {key} TYPE bytea USING {digest}, \
-                 ALTER COLUMN {id} TYPE jsonb USING {json}, ADD PRIMARY KEY ({key})"
-            ),
-        ])
+        Ok(vec![add, format!("{start}{constraint}{rest}")])
     }
 
     /// Its name is PostgreSQL's choice, and stays when the table is renamed.
@@ -64,7 +54,36 @@ impl CatalogWriter<'_> {
     }
 }
 
-fn child(before: &Table, after: &Table, rekey: &Rekey) -> Vec<String> {
+/// The statements that give a root table its new key. Between `start` and `rest` stands the name of its primary key.
+pub(super) struct RootRekey {
+    /// Adds the column.
+    pub add: String,
+    /// Drops the old key,
+    pub start: String,
+    /// and makes the new one.
+    pub rest: String,
+}
+
+impl RootRekey {
+    /// `None` for a table without columns, which no table of ours is.
+    pub fn new(before: &Table, after: &Table, rekey: &Rekey) -> Option<Self> {
+        let (id, key) = (&before.columns.first()?.name, &after.columns.first()?.name);
+        let digest = digest(id, rekey);
+        let json = sql::widened(id, rekey.from, PgType::Jsonb, &rekey.seen, rekey.subtype);
+        let table = before.qualified();
+        Some(Self {
+            add: format!("ALTER TABLE {table} ADD COLUMN {key} bytea"),
+            start: format!("ALTER TABLE {table} DROP CONSTRAINT "),
+            rest: format!(
+                ", ALTER COLUMN {key} TYPE bytea USING {digest}, ALTER COLUMN {id} TYPE jsonb USING {json}, \
+                 ADD PRIMARY KEY ({key})"
+            ),
+        })
+    }
+}
+
+/// The statements that give a child table its new key.
+pub(super) fn child_statements(before: &Table, after: &Table, rekey: &Rekey) -> Vec<String> {
     let (Some(old), Some(new)) = (before.columns.first(), after.columns.first()) else { return Vec::new() };
     let (table, digest) = (before.qualified(), digest(&old.name, rekey));
     vec![

@@ -61,6 +61,40 @@ pub fn alter(table: &Table, columns: &[ColumnChange]) -> String {
     format!("ALTER TABLE {} {}", table.qualified(), actions.join(", "))
 }
 
+/// `IF EXISTS` and RESTRICT: a table that a user dropped is gone already, a view on it must not go silently.
+#[must_use]
+pub fn drop_table(table: &Table) -> String {
+    format!("DROP TABLE IF EXISTS {}", table.qualified())
+}
+
+/// Renames a table that was kept. `IF EXISTS`: a user may have dropped it since.
+#[must_use]
+pub fn move_aside(schema: &Identifier, from: &Identifier, to: &Identifier) -> String {
+    format!("ALTER TABLE IF EXISTS {schema}.{from} RENAME TO {to}")
+}
+
+/// Gives a table another name, then another schema, which must be there.
+#[must_use]
+pub fn rename_table(from: &Table, to: &Table) -> Vec<String> {
+    let mut statements = Vec::new();
+    if from.name != to.name {
+        statements.push(format!("ALTER TABLE {} RENAME TO {}", from.qualified(), to.name));
+    }
+    if from.schema != to.schema {
+        statements.push(format!("ALTER TABLE {}.{} SET SCHEMA {}", from.schema, to.name, to.schema));
+    }
+    statements
+}
+
+/// Gives the columns of a table that has its new name already theirs.
+#[must_use]
+pub fn rename_columns(from: &Table, to: &Table) -> Vec<String> {
+    let renamed = from.columns.iter().zip(&to.columns).filter(|(old, new)| old.name != new.name);
+    renamed
+        .map(|(old, new)| format!("ALTER TABLE {} RENAME COLUMN {} TO {}", to.qualified(), old.name, new.name))
+        .collect()
+}
+
 fn action(change: &ColumnChange, column: &Column) -> String {
     match change {
         ColumnChange::Add { .. } => format!("ADD COLUMN {}", column_definition(column, false)),

@@ -43,6 +43,7 @@ pub use assembly::StreamBatch;
 pub use catalog::{CollectionInfo, CollectionKind, CollectionSize, OplogWindow};
 pub use lookup::LookUp;
 pub use oplog::OplogReader;
+pub use oplog::file::{FileReader, FileStart};
 pub use options::{ReadPreference, ReaderKind, SourceOptions, UpdateForm};
 pub use probe::{Probe, Topology, Version};
 pub use ranges::IdRange;

@@ -40,6 +40,15 @@ impl Config {
         self
     }
 
+    /// Takes a key away.
+    pub fn remove(&mut self, key: &str) -> &mut Self {
+        let (section, key) = key.split_once('.').unwrap_or(("", key));
+        if let Some(section) = self.sections.get_mut(section) {
+            section.remove(key);
+        }
+        self
+    }
+
     /// Adds sections as TOML, for what is no `section.key`: entries of a list, or a text from elsewhere.
     pub fn append(&mut self, toml: &str) -> &mut Self {
         self.appended.push_str(toml);

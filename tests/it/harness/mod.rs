@@ -5,6 +5,7 @@
 //! - `config`: configuration files
 //! - `daemon`: the process under test
 //! - `http`: its endpoints
+//! - `psql`: an SQL text, run as a user would
 //! - `audit`: who wrote which row
 //! - `watch`: a reader who looks at PostgreSQL all the time
 //! - `case`: one test's own pipeline, databases and connections
@@ -14,6 +15,7 @@ pub mod case;
 pub mod config;
 pub mod daemon;
 pub mod http;
+pub mod psql;
 pub mod servers;
 pub mod wait;
 pub mod watch;
