@@ -1,7 +1,9 @@
 //! Schema changes inside the caller's transaction, each with its line in `tailwater.events`.
 //!
 //! What takes a table from everybody waits for its lock in short turns: whoever comes after a waiting ALTER queues behind
-//! it (PostgreSQL manual, 13.3), so one long reader would keep all others out for as long as it reads.
+//! it (PostgreSQL manual, 13.3), so one long reader would keep all others out for as long as it reads. Turns that short also
+//! end before PostgreSQL looks for deadlocks (after a second), so that this is looked for here: whoever waits for a table
+//! that the transaction has changed already may have the table that it still waits for.
 
 use std::time::{Duration, Instant};
 
@@ -173,9 +175,22 @@ impl CatalogWriter<'_> {
             }
             let undone = self.client.batch_execute("ROLLBACK TO lock_turn; RELEASE lock_turn").await;
             undone.map_err(|error| fault(Stage::Sink, "ending a turn of waiting for a lock", &error))?;
+            if wait.is_long() && self.is_waited_for().await? {
+                let message =
+                    format!("others wait for what was changed before {sql}, which itself waits for its table");
+                return Err(Error::new(Kind::Contention, Stage::Sink, message));
+            }
             wait.pause(sql).await;
         }
         Ok(())
+    }
+
+    /// Whether somebody waits for a lock of this transaction. Between two turns those are locks that it will keep.
+    async fn is_waited_for(&self) -> Result<bool> {
+        let sql =
+            "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))";
+        let row = self.client.query_one(sql, &[]).await;
+        Ok(row.map_err(|error| fault(Stage::Sink, "looking for who waits", &error))?.get(0))
     }
 
     /// `CREATE SCHEMA IF NOT EXISTS` asks for the right to create even where the schema exists, so it is looked up first.
@@ -213,6 +228,10 @@ struct Wait {
 impl Wait {
     fn new() -> Self {
         Self { since: Instant::now(), pause: FIRST_PAUSE, tell_after: TELL_AFTER }
+    }
+
+    fn is_long(&self) -> bool {
+        self.since.elapsed() >= TELL_AFTER
     }
 
     async fn pause(&mut self, sql: &str) {

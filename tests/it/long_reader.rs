@@ -66,3 +66,30 @@ async fn a_stop_does_not_wait_for_a_long_reader() {
     case.expect_equal().await;
     daemon.sigterm();
 }
+
+/// The reader has one table and wants the other, and the daemon has changed the other already and has to change the one.
+/// PostgreSQL finds that out only while both wait, and the daemon waits in turns.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_two_tables_and_a_change_of_both_do_not_wait_for_each_other_for_ever() {
+    let case = Case::new("two_tables").await;
+    let (a, b) = (case.collection("a"), case.collection("b"));
+    a.insert_one(doc! {"_id": 1}).await.expect("inserted");
+    b.insert_one(doc! {"_id": 1}).await.expect("inserted");
+    let daemon = case.start(&case.config());
+    case.settle().await;
+    let reader = connect(&case.postgres_uri).await;
+    let schema = format!("{}db", case.prefix);
+    reader.batch_execute(&format!("BEGIN; SELECT * FROM \"{schema}\".a")).await.expect("read");
+    let mut session = case.mongo.start_session().await.expect("a session");
+    session.start_transaction().await.expect("a transaction");
+    b.insert_one(doc! {"_id": 2, "new": "x"}).session(&mut session).await.expect("inserted");
+    a.insert_one(doc! {"_id": 2, "new": "x"}).session(&mut session).await.expect("inserted");
+    session.commit_transaction().await.expect("committed");
+    until_it_waits(&case, "ADD COLUMN").await;
+    let read = tokio::time::timeout(LONG, reader.batch_execute(&format!("SELECT * FROM \"{schema}\".b"))).await;
+    let read = read.unwrap_or_else(|_| panic!("the reader still waits after {LONG:?}\n{}", case.logs()));
+    read.expect("the daemon gives way");
+    reader.batch_execute("ROLLBACK").await.expect("ended");
+    case.expect_equal().await;
+    daemon.sigterm();
+}

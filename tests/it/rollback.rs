@@ -5,9 +5,11 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::error::Result;
 use mongodb::{Client, Database};
+use serde_json::Value;
 
 use crate::decode::rows::quote;
 use crate::harness::case::Case;
+use crate::harness::daemon::Daemon;
 use crate::harness::servers::Servers;
 use crate::harness::wait::{self, LONG};
 use crate::harness::watch::{Seen, Watcher};
@@ -53,9 +55,9 @@ async fn lost_changes(db: &Database) -> Result<()> {
     session.commit_transaction().await?;
     db.collection("lost_made").insert_one(doc! {"_id": 1}).await?;
     db.collection::<Document>("stays").drop().await?;
-    let rename = doc! {
-        "renameCollection": format!("{}.named", db.name()), "to": format!("{}.lost_named", db.name()),
-    };
+    let (from, to) = (format!("{}.named", db.name()), format!("{}.lost_named", db.name()));
+    // A command does not take the client's write concern; with the default one it would wait for a majority.
+    let rename = doc! {"renameCollection": from, "to": to, "writeConcern": {"w": 1, "j": true}};
     db.client().database("admin").run_command(rename).await.map(drop)
 }
 
@@ -98,16 +100,20 @@ async fn rollbacks(member: &Client) -> i32 {
     reply.get_i32("rbid").expect("a number")
 }
 
-/// Kills both others, changes what will be lost, and waits until the primary sees that it is none. What is killed is
-/// noticed there only after the election timeout, so that it still takes writes.
-async fn isolated(servers: &Servers, primary: usize, name: &str) {
-    let alone = member(servers, primary).await;
-    // Connected before the others go, which is when time starts to run.
-    rollbacks(&alone).await;
-    for other in others(primary) {
-        servers.change("kill-mongo", &[&other]);
-    }
-    lost_changes(&alone.database(name)).await.expect("taken without a majority");
+/// Lets a primary without a majority stay primary for this long, which is until a daemon has started there.
+async fn patience_of_primaries(client: &Client) {
+    const MILLISECONDS: i32 = 6000;
+    let admin = client.database("admin");
+    let reply = admin.run_command(doc! {"replSetGetConfig": 1}).await.expect("a replica set");
+    let mut config = reply.get_document("config").expect("its configuration").clone();
+    let version = config.get_i32("version").expect("a version");
+    config.insert("version", version + 1);
+    let settings = config.get_document_mut("settings").expect("settings");
+    settings.insert("electionTimeoutMillis", MILLISECONDS);
+    admin.run_command(doc! {"replSetReconfig": config}).await.expect("configured");
+}
+
+async fn until_it_steps_down(alone: &Client) {
     wait::until("the primary to step down", LONG, String::new, || async {
         let hello = alone.database("admin").run_command(doc! {"hello": 1}).await.expect("a member");
         (!hello.get_bool("isWritablePrimary").expect("a flag")).then_some(())
@@ -127,6 +133,13 @@ async fn step_up(servers: &Servers, number: usize) {
         (done.is_ok() && servers.primary() == number).then_some(())
     })
     .await;
+}
+
+/// Waits until the daemon has found MongoDB. It need not follow yet: it may wait to copy the collection that will be lost.
+async fn until_it_reads(daemon: &Daemon) {
+    daemon
+        .until_status("it reads", |status| !["starting", "retrying"].map(Value::from).contains(&status["state"]))
+        .await;
 }
 
 async fn some_looks(watcher: &Watcher, case: &Case) {
@@ -150,13 +163,20 @@ async fn what_is_rolled_back_is_never_seen() {
     case.settle().await;
     let watcher = Watcher::start(&case, query(&case), as_if_nothing_was_lost).await;
     let primary = servers.primary();
-    let before = rollbacks(&member(&servers, primary).await).await;
+    patience_of_primaries(&case.mongo).await;
+    let alone = member(&servers, primary).await;
+    let before = rollbacks(&alone).await;
 
-    isolated(&servers, primary, db.name()).await;
-    // One that starts anew on the member that is alone, beside the one that read there already.
+    for other in others(primary) {
+        servers.change("kill-mongo", &[&other]);
+    }
+    lost_changes(&alone.database(db.name())).await.expect("taken without a majority");
     some_looks(&watcher, &case).await;
+    // One that starts on the member that is alone, after one that read there already.
     daemon.kill9();
     daemon = case.start(&config);
+    until_it_reads(&daemon).await;
+    until_it_steps_down(&alone).await;
     some_looks(&watcher, &case).await;
     servers.change("kill-mongo", &[&primary.to_string()]);
     for other in others(primary) {

@@ -59,7 +59,8 @@ async fn the_sum_stays(case: &Case, which: &[usize], length: Duration, troubles:
     let end = Instant::now() + length_of_this_run(length);
     let mut random = Random::new(seed, 1);
     let mut troubled = 0;
-    while Instant::now() < end {
+    // On a slow machine until there was something to see.
+    while Instant::now() < end || troubled <= 4 || watcher.looks() <= 100 {
         daemon = troubles.one_more(case, &config, daemon, &mut random, troubled).await;
         watcher.expect_content(|| format!("after {troubled} troubles\n{}", case.logs()));
         troubled += 1;
@@ -74,7 +75,6 @@ async fn the_sum_stays(case: &Case, which: &[usize], length: Duration, troubles:
     case.expect_equal_within(Duration::from_secs(120)).await;
     let looks = watcher.stop().await;
     println!("{looks} looks, {troubled} troubles");
-    assert!(troubled > 4 && looks > 100, "{looks} looks, {troubled} troubles");
     daemon.sigterm();
 }
 

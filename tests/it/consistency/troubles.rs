@@ -54,7 +54,11 @@ impl<'a> Troubles<'a> {
         wait::moment(Duration::from_millis(50 + random.next() % 1500)).await;
         match self.kinds[n % self.kinds.len()] {
             Trouble::Kill => daemon.kill9(),
-            Trouble::Terminate => daemon.sigterm(),
+            Trouble::Terminate => {
+                // Before that it does not know yet what to do about a signal.
+                daemon.until_status("an answer", |_| true).await;
+                daemon.sigterm();
+            }
             Trouble::KillPrimary => {
                 self.kill_primary(case).await;
                 return daemon;
