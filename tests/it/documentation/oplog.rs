@@ -33,7 +33,8 @@ fn examples() -> Vec<Example> {
 
 /// What a reader wants to see: not the settings and not Tailwater's own tables.
 fn is_about_the_data(line: &str) -> bool {
-    !["SET ", "DO ", "CREATE OR REPLACE "].iter().any(|start| line.starts_with(start)) && !line.contains("tailwater.")
+    !["SET ", "DO ", "CREATE OR REPLACE "].iter().any(|start| line.starts_with(start))
+        && !line.contains("tailwater.")
         && line != "CREATE SCHEMA IF NOT EXISTS tailwater;"
 }
 
