@@ -19,7 +19,7 @@ use crate::mapping::collection::{Collection, Shared};
 use crate::model::change::{Change, Operation};
 use crate::model::filter::NamespaceFilter;
 use crate::model::namespace::{CollectionId, Namespace};
-use crate::model::position::Position;
+use crate::model::position::{ClusterTime, Position};
 use crate::model::ticket::{LaneId, LaneInput, Through, Ticket};
 use crate::model::write_set::{Waiting, WriteSet};
 
@@ -52,6 +52,8 @@ pub struct RouterParts {
     pub shared: Shared,
     /// The collections that are known.
     pub collections: HashMap<CollectionId, Collection>,
+    /// The source's time when it was asked which collections it has: all of them that are selected are known.
+    pub listed_at: ClusterTime,
     /// Documents in quarantine.
     pub quarantined: HashMap<CollectionId, Waiting>,
     /// Positions up to which a database's changes are applied already.
@@ -271,7 +273,9 @@ impl Router {
         let selected = self.parts.filter.selects(&to);
         if !self.is_known(id) {
             // It was not replicated under its old name, so its documents are not here.
-            return if selected { Err(needs_copy(&to)) } else { Ok(()) };
+            // What the source had later is known, so a collection that is renamed before that and not known is gone since.
+            let gone = change.position.cluster_time() <= self.parts.listed_at;
+            return if selected && !gone { Err(needs_copy(&to)) } else { Ok(()) };
         }
         if !selected {
             return self.drop_collection(id, Change { operation: Operation::Drop, ..change }).await;

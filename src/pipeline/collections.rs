@@ -8,6 +8,7 @@ use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::{Collection, Shared, schema_identifier};
 use crate::mapping::names::TableNames;
 use crate::model::namespace::CollectionId;
+use crate::model::position::ClusterTime;
 use crate::model::table::SharedTable;
 use crate::model::write_set::PathRow;
 use crate::sink::catalog::Known;
@@ -20,6 +21,8 @@ pub struct Collections {
     pub known: HashMap<CollectionId, Collection>,
     /// What is to be copied: found at the source, selected, and not copied yet.
     pub to_copy: Vec<CollectionInfo>,
+    /// The source's time when it was asked which collections it has.
+    pub listed_at: ClusterTime,
 }
 
 impl Collections {
@@ -37,7 +40,8 @@ impl Collections {
         for kept in &known.kept {
             shared.names.keep(&kept.schema, &kept.name, kept.collection, kept.aside);
         }
-        let mut collections = Self { shared, known: HashMap::new(), to_copy: Vec::new() };
+        let mut collections =
+            Self { shared, known: HashMap::new(), to_copy: Vec::new(), listed_at: ClusterTime::default() };
         for row in &known.collections {
             let paths = paths.remove(&row.id).unwrap_or_default();
             let restored = Collection::restore(row, paths, collections.shared.clone());
@@ -55,6 +59,7 @@ impl Collections {
 
     /// Looks for what is to be copied.
     pub async fn find_to_copy(&mut self, source: &Source, config: &Config) -> Result<()> {
+        self.listed_at = source.operation_time().await?;
         let mut found = source.collections().await?;
         found.retain(|info| {
             let replicated = info.kind == CollectionKind::Collection && config.filter.selects(&info.namespace);

@@ -148,6 +148,7 @@ impl Writing {
         Router::new(RouterParts {
             filter: config.filter.clone(),
             shared: self.collections.shared,
+            listed_at: self.collections.listed_at,
             collections: self.collections.known,
             quarantined: self.quarantined,
             done: self.done,

@@ -48,6 +48,7 @@ fn router() -> Router {
             collections: Arc::new(Vec::new()),
         },
         collections: HashMap::new(),
+        listed_at: ClusterTime::default(),
         quarantined: HashMap::new(),
         done: HashMap::new(),
         memory: Arc::new(Semaphore::new(1 << 20)),

@@ -5,6 +5,7 @@ use mongodb::bson::{Binary, Bson, JavaScriptCodeWithScope, RawDocumentBuf, doc};
 
 use crate::decode::bson::{Fields, Value, encode, fields};
 use crate::harness::case::Case;
+use crate::harness::wait;
 
 /// Inserts documents that the driver's own types refuse.
 async fn insert(case: &Case, documents: Vec<Fields>) {
@@ -192,5 +193,38 @@ async fn an_update_before_the_copy_leaves_no_rows_below_a_document_that_is_gone_
     case.expect_equal().await;
     let below = "SELECT c__id FROM {db}.c_l UNION ALL SELECT c__id FROM {db}.c_o ORDER BY 1";
     assert_eq!(case.lines(below).await, ["2", "2", "3", "3"], "what was there when it was deleted stays");
+    daemon.sigterm();
+}
+
+/// The stream tells of the rename again at every start, and the list of collections does not have it: it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_collection_that_was_renamed_into_the_selection_and_is_gone_is_no_reason_to_wait() {
+    let case = Case::new("renamedin").await;
+    let mut config = case.config();
+    config.set("source.exclude", "[\"*.hidden_*\"]");
+    case.collection("hidden_a").insert_one(doc! {"_id": 1}).await.expect("inserted");
+    case.collection("hidden_b").insert_one(doc! {"_id": 1}).await.expect("inserted");
+    let daemon = case.start(&config);
+    case.settle().await;
+    daemon.sigterm();
+    let rename = async |from: &str, to: &str| {
+        let name = |collection: &str| format!("{}db.{collection}", case.prefix);
+        let rename = doc! {"renameCollection": name(from), "to": name(to)};
+        case.mongo.database("admin").run_command(rename).await.expect("renamed");
+    };
+    rename("hidden_a", "a").await;
+    case.collection("a").insert_one(doc! {"_id": 2}).await.expect("inserted");
+    case.collection("a").drop().await.expect("dropped");
+    rename("hidden_b", "b").await;
+    rename("b", "hidden_b").await;
+    let daemon = case.start(&config);
+    case.collection("c").insert_one(doc! {"_id": 1}).await.expect("inserted");
+    case.settle().await;
+    // One that is still there is copied.
+    rename("hidden_b", "b").await;
+    let there = || async { case.columns("b").await.contains(&"_id integer".to_owned()).then_some(()) };
+    wait::until("the renamed collection to be copied", wait::LONG, || case.logs(), there).await;
+    case.settle().await;
+    assert_eq!(case.lines("SELECT count(*) FROM {db}.b").await, ["1"]);
     daemon.sigterm();
 }

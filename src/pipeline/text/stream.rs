@@ -136,6 +136,7 @@ pub fn router(
     Router::new(RouterParts {
         filter: config.filter.clone(),
         shared: start.collections.shared,
+        listed_at: start.collections.listed_at,
         collections: start.collections.known,
         quarantined: start.quarantined,
         done: start.lanes,
