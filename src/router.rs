@@ -81,8 +81,15 @@ pub struct Router {
     run: Run,
     /// Lanes that may still have something to convert.
     busy: HashMap<LaneId, mpsc::Sender<LaneInput>>,
-    /// Executors that have changes of a source transaction whose last change is not routed yet.
-    open: BTreeSet<usize>,
+    /// The executor that has changes of a source transaction whose last change is not routed yet.
+    open: Option<usize>,
+    joint: Option<Joint>,
+}
+
+/// An executor that writes for others as well, since a source transaction has changes for all of them.
+struct Joint {
+    host: usize,
+    guests: BTreeSet<usize>,
 }
 
 /// A lane as the router sees it.
@@ -113,7 +120,8 @@ impl Router {
             databases: HashMap::new(),
             run: Run::default(),
             busy: HashMap::new(),
-            open: BTreeSet::new(),
+            open: None,
+            joint: None,
         }
     }
 
@@ -132,6 +140,9 @@ impl Router {
             if boundary {
                 self.end_transaction().await?;
             }
+        }
+        if self.open.is_none() {
+            self.part().await?;
         }
         self.flush().await
     }
@@ -165,17 +176,42 @@ impl Router {
         Ok(())
     }
 
-    /// Tells the executors that have only earlier changes of a source transaction that it has ended: its last change may
-    /// be another executor's, or of a collection that is not replicated.
+    /// Tells the executor that has only earlier changes of a source transaction that it has ended: its last change is of a
+    /// collection that is not replicated, or of a database that has it already.
     async fn end_transaction(&mut self) -> Result<()> {
-        if self.open.is_empty() {
-            return Ok(());
-        }
+        let Some(executor) = self.open.take() else { return Ok(()) };
         self.flush().await?;
-        for executor in std::mem::take(&mut self.open) {
-            self.send(executor, Ticket::Boundary).await?;
+        self.send(executor, Ticket::Boundary).await
+    }
+
+    /// The executor that writes for another at the moment.
+    fn writer_for(&self, executor: usize) -> usize {
+        self.joint.as_ref().filter(|joint| joint.guests.contains(&executor)).map_or(executor, |joint| joint.host)
+    }
+
+    /// Has the executor of the open source transaction write for another one as well. Changes of one transaction become
+    /// visible in one commit, whatever databases they are of.
+    async fn join(&mut self, host: usize, guest: usize) -> Result<()> {
+        self.flush().await?;
+        if self.joint.as_ref().is_some_and(|joint| joint.host != host) {
+            self.part().await?;
         }
+        let (to, from) = oneshot::channel();
+        let (back, returned) = oneshot::channel();
+        self.send(guest, Ticket::Lend { to, back: returned }).await?;
+        self.send(host, Ticket::Borrow { from, back }).await?;
+        self.joint.get_or_insert_with(|| Joint { host, guests: BTreeSet::new() }).guests.insert(guest);
         Ok(())
+    }
+
+    /// Each executor writes for itself again.
+    async fn part(&mut self) -> Result<()> {
+        // What is collected may be for the host.
+        self.flush().await?;
+        match self.joint.take() {
+            Some(joint) => self.send(joint.host, Ticket::Return).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for memory; what is collected goes on its way first, as it holds some.
@@ -221,7 +257,7 @@ impl Router {
         let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
         self.change_names(handle.clone(), change).await?;
         self.lanes.remove(&id);
-        self.send(handle.executor, Ticket::Close { lane: handle.lane }).await
+        self.send(self.writer_for(handle.executor), Ticket::Close { lane: handle.lane }).await
     }
 
     /// The victim of a rename goes first; MongoDB emits no drop for it. Both become visible in one commit.
@@ -279,7 +315,8 @@ impl Router {
         let (changes, input) = mpsc::channel(LANE_DEPTH);
         let (output, write_sets) = mpsc::channel(LANE_DEPTH);
         self.flush().await?;
-        self.send(executor, Ticket::Open { lane, output: write_sets }).await?;
+        let open = Ticket::Open { home: executor, lane, output: write_sets };
+        self.send(self.writer_for(executor), open).await?;
         let quarantined = self.parts.quarantined.remove(&id).unwrap_or_default();
         let handle = Handle { lane, input: changes, executor, namespace: collection.namespace().clone() };
         (self.parts.start_lane)(LaneParts { collection, database, quarantined, input, output });
@@ -314,11 +351,10 @@ impl Router {
         if other || self.run.inputs.len() >= RUN_LENGTH {
             self.flush().await?;
         }
-        if change.boundary {
-            self.open.remove(&handle.executor);
-        } else {
-            self.open.insert(handle.executor);
+        if let Some(host) = self.open.filter(|host| *host != self.writer_for(handle.executor)) {
+            self.join(host, handle.executor).await?;
         }
+        self.open = if change.boundary { None } else { Some(self.writer_for(handle.executor)) };
         self.run.to = Some(handle);
         self.run.inputs.push(LaneInput::Change { change, permit });
         Ok(())
@@ -350,7 +386,7 @@ impl Router {
     async fn flush(&mut self) -> Result<()> {
         let Run { to, inputs } = std::mem::take(&mut self.run);
         let Some(handle) = to else { return Ok(()) };
-        self.send(handle.executor, Ticket::Take { lane: handle.lane, count: inputs.len() }).await?;
+        self.send(self.writer_for(handle.executor), Ticket::Take { lane: handle.lane, count: inputs.len() }).await?;
         self.busy.insert(handle.lane, handle.input.clone());
         for input in inputs {
             handle.input.send(input).await.map_err(|_| executor_ended())?;

@@ -150,7 +150,7 @@ impl Processor {
         Ok(Self { daemon: own(daemon.pid())?, ..Self::of_servers(servers)? })
     }
 
-    fn of_servers(servers: &Path) -> Result<Self> {
+    pub fn of_servers(servers: &Path) -> Result<Self> {
         let pid = |name: &str| -> Result<u32> {
             Ok(fs::read_to_string(servers.join(name).with_extension("pid"))?.trim().parse()?)
         };
@@ -177,7 +177,8 @@ fn seconds(fields: &[f64], count: usize) -> f64 {
     fields.iter().skip(11).take(count).sum::<f64>() / TICKS_PER_SECOND
 }
 
-fn own(pid: u32) -> Result<f64> {
+/// Processor seconds of a process without its children.
+pub fn own(pid: u32) -> Result<f64> {
     Ok(seconds(&stat(&PathBuf::from(format!("/proc/{pid}/stat")))?, 2))
 }
 

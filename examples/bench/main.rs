@@ -9,6 +9,7 @@ mod load;
 mod mapping;
 #[path = "../shared/random.rs"]
 mod random;
+mod readers;
 mod report;
 
 use std::error::Error;
@@ -28,7 +29,7 @@ use report::Case;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 6] = ["mapping", "snapshot", "alter", "stream", "latency", "many"];
+const CASES: [&str; 7] = ["mapping", "snapshot", "alter", "readers", "stream", "latency", "many"];
 
 /// Measures the daemon; `scripts/bench` calls this.
 #[derive(Parser)]
@@ -97,6 +98,7 @@ async fn measure(arguments: Arguments) -> Result<()> {
                 cases.push(bench.snapshot(Shape::Students, 60_000 / tenth).await?);
             }
             "alter" => cases.push(bench.alter(1_000_000 / tenth).await?),
+            "readers" => cases.extend(bench.readers(500_000 / tenth).await?),
             "stream" => {
                 cases.push(bench.stream(Shape::Users, 100_000 / tenth).await?);
                 cases.push(bench.stream(Shape::Students, 50_000 / tenth).await?);

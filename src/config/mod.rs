@@ -223,7 +223,6 @@ impl Draft {
 
 /// Keys of the contract with one value only in this version: the value is checked and then implied.
 fn refuse_what_is_not_available(reader: &mut Reader) {
-    reader.choice("source.reader", (), &[("change_stream", Some(())), ("oplog", None)]);
     // Foreign keys come with the cutover, which this version does not have: both words mean the same today.
     reader.choice("mapping.foreign_keys", (), &[("cutover", Some(())), ("never", Some(())), ("always", None)]);
     reader.choice("on.history_lost", (), &[("stop", Some(())), ("resnapshot", None)]);

@@ -245,9 +245,7 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
 
 #[test]
 fn what_the_contract_has_and_this_version_has_not_is_refused_by_name() {
-    for (key, value) in
-        [("source.reader", "oplog"), ("mapping.foreign_keys", "always"), ("on.history_lost", "resnapshot")]
-    {
+    for (key, value) in [("mapping.foreign_keys", "always"), ("on.history_lost", "resnapshot")] {
         let message = with_uris(&format!("{key} = {value:?}")).expect_err(key);
         assert!(message.contains(&format!("{key} = {value:?} is not available in this version")), "{message}");
     }

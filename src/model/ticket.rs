@@ -1,5 +1,8 @@
 //! What goes into a lane, and the order in which an executor takes what comes out of it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::change::Change;
@@ -29,6 +32,8 @@ pub enum LaneInput {
 pub enum Ticket {
     /// A new lane, and where its write sets come from.
     Open {
+        /// The executor of its database, which may have lent its share.
+        home: usize,
         /// The lane.
         lane: LaneId,
         /// Its write sets, in order.
@@ -50,6 +55,35 @@ pub enum Ticket {
     Boundary,
     /// Nothing before this position is still to come.
     Watermark(Through),
+    /// Everything before is committed, then another executor writes for this one until it gives the share back.
+    Lend {
+        /// Where the share goes.
+        to: oneshot::Sender<Share>,
+        /// Where it comes back.
+        back: oneshot::Receiver<Share>,
+    },
+    /// The share of another executor is taken in: a source transaction has changes for both.
+    Borrow {
+        /// Where the share comes from.
+        from: oneshot::Receiver<Share>,
+        /// Where it goes back.
+        back: oneshot::Sender<Share>,
+    },
+    /// Everything before is committed, then all that is borrowed goes back.
+    Return,
+}
+
+/// What an executor writes: the databases that are its own.
+#[derive(Debug)]
+pub struct Share {
+    /// The executor that it belongs to.
+    pub home: usize,
+    /// The write sets of its lanes.
+    pub outputs: HashMap<LaneId, mpsc::Receiver<WriteSet>>,
+    /// The positions committed last, by database.
+    pub positions: HashMap<String, Position>,
+    /// Databases that have had changes.
+    pub databases: Vec<Arc<str>>,
 }
 
 /// How far something has come.

@@ -28,7 +28,6 @@ use crate::sink::checkpoint::Checkpoints;
 use crate::sink::executor::{Executor, ExecutorParts};
 use crate::sink::fence::Fence;
 use crate::sink::target::Target;
-use crate::source::StreamBatch;
 use crate::telemetry::Telemetry;
 
 /// Tickets that wait in front of an executor, at most.
@@ -135,12 +134,14 @@ impl Writing {
         let running = running.clone();
         let assigned = Arc::clone(&running.assigned);
         let memory = Arc::clone(&running.memory);
+        let mut homes = 0..;
         let start_executor = Box::new(move || {
+            let home = homes.next().unwrap_or_default();
             let (target, fence) = (target.clone(), fence.clone());
             let (telemetry, lanes) = (telemetry.clone(), lanes.clone());
             running.start(move |tickets, through| async move {
                 let client = target.client().await?;
-                let parts = ExecutorParts { client, fence, lanes, limits, consistent_from, telemetry };
+                let parts = ExecutorParts { home, client, fence, lanes, limits, consistent_from, telemetry };
                 Executor::new(parts, tickets, through).run().await
             })
         });
@@ -230,9 +231,10 @@ async fn read(
             batch = stream.next() => batch?,
         };
         session.telemetry.server_time(batch.server_time);
-        let through = watermark(&batch, stream.position());
         let complete = batch.caught_up;
         at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
+        // Executors that had nothing of this batch get on with it too.
+        let through = at_boundary.then(|| Through { position: stream.position().clone(), complete });
         // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
         tokio::select! {
             biased;
@@ -259,12 +261,6 @@ async fn read(
         }
     }
     Ok(())
-}
-
-/// How far the batch shows that everything is read.
-pub fn watermark(batch: &StreamBatch, given_out: &Position) -> Option<Through> {
-    let passed = batch.watermark.is_some() || batch.caught_up;
-    passed.then(|| Through { position: given_out.clone(), complete: batch.caught_up })
 }
 
 /// Waits for the executors; the first error counts.

@@ -19,16 +19,19 @@ use super::checkpoint::move_lane;
 use super::faults::fault;
 use super::fence::Fence;
 use super::fold::TableChanges;
+use super::guest::Guest;
 use super::write::{delete_orphans, write};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::row::RowChange;
-use crate::model::ticket::{LaneId, Through, Ticket};
+use crate::model::ticket::{LaneId, Share, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
 
 /// What an executor needs to start.
 pub struct ExecutorParts {
+    /// Its number.
+    pub home: usize,
     /// Its connection, used by nobody else.
     pub client: Object,
     /// The right to write.
@@ -48,18 +51,24 @@ pub struct Executor {
     parts: ExecutorParts,
     tickets: mpsc::Receiver<Ticket>,
     through: watch::Sender<Option<Through>>,
-    outputs: HashMap<LaneId, mpsc::Receiver<WriteSet>>,
+    pub(super) own: Share,
+    pub(super) guests: Vec<Guest>,
     batch: Batch,
     open: bool,
-    databases: Vec<Arc<str>>,
 }
 
 impl Executor {
     /// An executor that reports how far everything is committed through `through`.
     #[must_use]
-    pub fn new(parts: ExecutorParts, tickets: mpsc::Receiver<Ticket>, through: watch::Sender<Option<Through>>) -> Self {
-        let (outputs, databases) = (HashMap::new(), Vec::new());
-        Self { parts, tickets, through, outputs, batch: Batch::new(), open: false, databases }
+    pub fn new(
+        mut parts: ExecutorParts,
+        tickets: mpsc::Receiver<Ticket>,
+        through: watch::Sender<Option<Through>>,
+    ) -> Self {
+        let ExecutorParts { home, lanes, .. } = &mut parts;
+        let positions = std::mem::take(lanes);
+        let own = Share { home: *home, outputs: HashMap::new(), positions, databases: Vec::new() };
+        Self { parts, tickets, through, own, guests: Vec::new(), batch: Batch::new(), open: false }
     }
 
     /// Works until the tickets end; what is then whole is committed.
@@ -101,12 +110,15 @@ impl Executor {
 
     async fn take(&mut self, ticket: Ticket) -> Result<()> {
         match ticket {
-            Ticket::Open { lane, output } => {
-                self.outputs.insert(lane, output);
+            Ticket::Open { home, lane, output } => {
+                self.share_at(home).outputs.insert(lane, output);
             }
             Ticket::Close { lane } => {
-                self.outputs.remove(&lane);
+                self.shares().for_each(|share| drop(share.outputs.remove(&lane)));
             }
+            Ticket::Lend { to, back } => return self.lend(to, back).await,
+            Ticket::Borrow { from, back } => return self.borrow(from, back).await,
+            Ticket::Return => return self.give_back().await,
             Ticket::Boundary => self.batch.at_boundary = true,
             Ticket::Watermark(through) => {
                 self.batch.watermark = Some(through);
@@ -126,7 +138,12 @@ impl Executor {
     }
 
     async fn next_of(&mut self, lane: LaneId) -> Option<WriteSet> {
-        self.outputs.get_mut(&lane)?.recv().await
+        let share = self.shares().find(|share| share.outputs.contains_key(&lane))?;
+        let write_set = share.outputs.get_mut(&lane)?.recv().await?;
+        if !share.databases.contains(&write_set.database) {
+            share.databases.push(Arc::clone(&write_set.database));
+        }
+        Some(write_set)
     }
 
     async fn add(&mut self, write_set: WriteSet) -> Result<()> {
@@ -240,8 +257,13 @@ impl Executor {
         Ok(())
     }
 
+    /// True when everything collected is whole source transactions.
+    pub(super) fn is_whole(&self) -> bool {
+        self.batch.at_boundary
+    }
+
     /// Commits what is collected, if it is whole.
-    async fn commit(&mut self) -> Result<()> {
+    pub(super) async fn commit(&mut self) -> Result<()> {
         if !self.batch.at_boundary {
             return Ok(());
         }
@@ -251,7 +273,7 @@ impl Executor {
         }
         self.write_batch().await?;
         for (lane, position) in &self.batch.lanes {
-            let old = self.parts.lanes.get(&**lane);
+            let old = self.share_of(lane).positions.get(&**lane);
             move_lane(&self.parts.client, &self.parts.fence, lane, old, position).await?;
         }
         let done = self.parts.client.batch_execute("COMMIT").await;
@@ -274,11 +296,8 @@ impl Executor {
         for (reason, n) in self.batch.counts.anomalies.drain() {
             telemetry.anomaly(reason, n);
         }
-        for (database, position) in &self.batch.lanes {
-            self.parts.lanes.insert(database.to_string(), position.clone());
-            if !self.databases.contains(database) {
-                self.databases.push(Arc::clone(database));
-            }
+        for (database, position) in self.batch.lanes.clone() {
+            self.share_of_mut(&database).positions.insert(database.to_string(), position);
         }
         self.report();
     }
@@ -292,7 +311,8 @@ impl Executor {
             (Some(through), None) | (None, Some(through)) => through,
             (None, None) => return,
         };
-        for database in &self.databases {
+        let guests = self.guests.iter().flat_map(|guest| &guest.share.databases);
+        for database in self.own.databases.iter().chain(guests) {
             let consistent = through.covers(self.parts.consistent_from);
             self.parts.telemetry.database(database, through.position.cluster_time(), consistent);
         }

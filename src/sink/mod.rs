@@ -16,6 +16,7 @@ pub mod fence;
 // For the fuzz targets.
 #[doc(hidden)]
 pub mod fold;
+mod guest;
 pub mod options;
 pub mod quarantine;
 mod records;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::super::backoff::Backoff;
-use super::super::stream::{Running, finish, start_lane, stopped_by_executor, watermark};
+use super::super::stream::{Running, finish, start_lane, stopped_by_executor};
 use super::{Start, TextSession};
 use crate::config::Config;
 use crate::error::{Class, Error, Result};
@@ -76,6 +76,7 @@ impl TextSession<'_> {
     ) -> Result<Option<Error>> {
         self.telemetry.state(State::CatchingUp);
         let mut last: Option<Through> = None;
+        let mut at_boundary = true;
         loop {
             let batch = tokio::select! {
                 biased;
@@ -88,8 +89,9 @@ impl TextSession<'_> {
                 Err(error) => return Ok(Some(error)),
             };
             self.telemetry.server_time(batch.server_time);
-            let through = watermark(&batch, stream.position());
             let caught_up = batch.caught_up;
+            at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
+            let through = at_boundary.then(|| Through { position: stream.position().clone(), complete: caught_up });
             tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return Ok(None),

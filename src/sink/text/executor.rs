@@ -70,13 +70,15 @@ impl TextExecutor {
     /// What a ticket asks for; returns how far everything is written, where it tells.
     async fn take(&mut self, ticket: Ticket) -> Result<Option<Through>> {
         match ticket {
-            Ticket::Open { lane, output } => {
+            Ticket::Open { home: _, lane, output } => {
                 self.outputs.insert(lane, output);
             }
             Ticket::Close { lane } => {
                 self.outputs.remove(&lane);
             }
             Ticket::Boundary => self.commit().await?,
+            // A text has one executor: there is nobody to write for.
+            Ticket::Lend { .. } | Ticket::Borrow { .. } | Ticket::Return => {}
             Ticket::Watermark(through) => return Ok(Some(through)),
             Ticket::Take { lane, count } => {
                 for _ in 0..count {

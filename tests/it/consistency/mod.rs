@@ -1,96 +1,101 @@
-//! Prefix consistency: once a database is consistent, every reader sees a state that MongoDB had, whatever happens.
+//! Prefix consistency: once a database is consistent, every reader sees a state that MongoDB had, whatever happens. A
+//! transaction of several databases is seen in all of them at once.
+//!
+//! `scripts/bank` runs these tests for as long as you like.
+//!
+//! - `bank`: accounts, and transactions of every kind between them
+//! - `troubles`: what happens to the daemon and to MongoDB meanwhile
 
-use std::time::Duration;
+mod bank;
+mod troubles;
 
-use mongodb::bson::{Document, doc};
-use mongodb::error::Result;
-use mongodb::{ClientSession, Collection};
-use tokio::task::JoinHandle;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bank::Bank;
+use troubles::{Trouble, Troubles};
 
 use crate::harness::case::Case;
-use crate::harness::wait;
+use crate::harness::daemon::Daemon;
+use crate::harness::servers::Servers;
+use crate::harness::watch::{Seen, Watcher};
 use crate::workload::random::{Random, seed};
 
-const ACCOUNTS: i32 = 40;
-const START: i32 = 1000;
-const TRANSFERS: usize = 1500;
-/// The bank's three places: two collections of one database, and one of another.
-const PLACES: [(&str, &str); 3] = [("db", "left"), ("db", "right"), ("other", "third")];
-
-fn place(case: &Case, which: usize) -> Collection<Document> {
-    let (database, collection) = PLACES[which];
-    case.database(database).collection(collection)
+/// TAILWATER_TEST_MINUTES, which `scripts/bank` sets, else as long as it takes to see something.
+fn length_of_this_run(otherwise: Duration) -> Duration {
+    let minutes = std::env::var("TAILWATER_TEST_MINUTES").ok();
+    minutes.map_or(otherwise, |minutes| Duration::from_secs(60 * minutes.parse::<u64>().expect("a number of minutes")))
 }
 
-/// Moves money from one account to another; some of the accounts' documents are nested.
-async fn transfer(places: &[Collection<Document>], session: &mut ClientSession, random: &mut Random) -> Result<()> {
-    session.start_transaction().await?;
-    let amount = random.between(1, 50) as i32;
-    for sign in [-1, 1] {
-        let id = random.between(0, i64::from(ACCOUNTS) - 1) as i32;
-        let update = doc! {"$inc": {"money": sign * amount, "history.count": 1}, "$push": {"history.last": {"by": sign * amount}}};
-        random.pick(places).update_one(doc! {"_id": id}, update).session(&mut *session).await?;
-    }
-    if random.percent(10) { session.abort_transaction().await } else { session.commit_transaction().await }
+fn nothing_is_missing(seen: &Seen) -> Result<(), String> {
+    if seen[0] == "0" { Ok(()) } else { Err(format!("{} are missing, of the places' {:?}", seen[0], &seen[1..])) }
 }
 
-fn transfers(case: &Case, seed: u64, places: Vec<Collection<Document>>) -> JoinHandle<()> {
-    let client = case.mongo.clone();
-    tokio::spawn(async move {
-        let mut random = Random::new(seed, 0);
-        let mut session = client.start_session().await.expect("a session");
-        for _ in 0..TRANSFERS {
-            wait::moment(Duration::from_millis(2)).await;
-            transfer(&places, &mut session, &mut random).await.expect("transferred");
-        }
-    })
-}
-
-/// The sum as one PostgreSQL statement sees it, which is one snapshot.
-async fn total(case: &Case, places: &[usize]) -> i64 {
-    let sums: Vec<String> = places
-        .iter()
-        .map(|which| {
-            let (database, collection) = PLACES[*which];
-            format!("(SELECT sum(money) FROM \"{}{database}\".\"{collection}\")", case.prefix)
+/// Waits until the daemon says of each of the bank's databases that it is consistent.
+async fn until_consistent(daemon: &Daemon, bank: &Bank) {
+    let names = bank.databases();
+    daemon
+        .until_status("every database consistent", |status| {
+            let databases = status["databases"].as_array().cloned().unwrap_or_default();
+            let consistent = |name: &String| databases.iter().any(|d| d["name"] == **name && d["consistent"] == true);
+            names.iter().all(consistent)
         })
-        .collect();
-    case.lines(&format!("SELECT {}", sums.join(" + "))).await[0].parse().expect("a sum")
+        .await;
 }
 
-/// Kills the daemon again and again while money moves between `places`, and looks at the sum all the time.
-async fn the_sum_stays(name: &str, which: &[usize]) {
-    let case = Case::new(name).await;
-    let seed = seed(name);
-    for place in which.iter().map(|which| place(&case, *which)) {
-        place.insert_many((0..ACCOUNTS).map(|id| doc! {"_id": id, "money": START})).await.expect("inserted");
-    }
-    let expected = i64::from(ACCOUNTS * START) * which.len() as i64;
+/// Lets bankers move money between the places `which`, from before the copy on, and looks at the sum all the time while
+/// one trouble follows the other.
+async fn the_sum_stays(case: &Case, which: &[usize], length: Duration, troubles: Troubles<'_>) {
+    let seed = seed(&case.name);
+    let bank = Bank::open(case, which).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let bankers = bank.work(seed, &stop);
     let config = case.config();
-    let daemon = case.start(&config);
-    daemon.until_state("streaming").await;
-    daemon.kill9();
-    let moving = transfers(&case, seed, which.iter().map(|which| place(&case, *which)).collect());
+    let mut daemon = case.start(&config);
+    until_consistent(&daemon, &bank).await;
+    let watcher = Watcher::start(case, bank.query(), nothing_is_missing).await;
+    let end = Instant::now() + length_of_this_run(length);
     let mut random = Random::new(seed, 1);
-    let (mut kills, mut looks) = (0, 0);
-    while !moving.is_finished() {
-        let daemon = case.start(&config);
-        for _ in 0..50 + random.below(150) {
-            assert_eq!(total(&case, which).await, expected, "after {kills} kills\n{}", case.logs());
-            looks += 1;
-            wait::moment(Duration::from_millis(5)).await;
-        }
-        daemon.kill9();
-        kills += 1;
+    let mut troubled = 0;
+    while Instant::now() < end {
+        daemon = troubles.one_more(case, &config, daemon, &mut random, troubled).await;
+        watcher.expect_content(|| format!("after {troubled} troubles\n{}", case.logs()));
+        troubled += 1;
     }
-    moving.await.expect("the bank");
-    println!("{looks} looks, {kills} kills");
-    assert!(kills > 1 && looks > 100, "{looks} looks, {kills} kills");
-    let _daemon = case.start(&config);
-    case.expect_equal().await;
+    stop.store(true, Ordering::Relaxed);
+    let mut committed = BTreeMap::new();
+    for banker in bankers {
+        banker.await.expect("a banker").add_to(&mut committed);
+    }
+    // A bank that does nothing proves nothing.
+    assert_eq!(committed.len(), 6, "every kind of deal was made: {committed:?}");
+    case.expect_equal_within(Duration::from_secs(120)).await;
+    let looks = watcher.stop().await;
+    println!("{looks} looks, {troubled} troubles");
+    assert!(troubled > 4 && looks > 100, "{looks} looks, {troubled} troubles");
+    daemon.sigterm();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn money_moves_within_a_database_and_the_sum_stays() {
-    the_sum_stays("moneywithin", &[0, 1]).await;
+    let case = Case::new("moneywithin").await;
+    let troubles = Troubles::new(&[Trouble::Kill, Trouble::Kill, Trouble::Terminate], None);
+    the_sum_stays(&case, &[0, 1], Duration::from_secs(15), troubles).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_moves_while_primaries_come_and_go_and_the_sum_stays() {
+    let servers = Servers::start(&["--members", "3", "--oplog-mb", "2048"]);
+    let case = Case::on(&servers, "moneyelections").await;
+    let kinds = [Trouble::KillPrimary, Trouble::Kill, Trouble::StepDown, Trouble::Kill];
+    the_sum_stays(&case, &[0, 1, 2], Duration::from_secs(30), Troubles::new(&kinds, Some(&servers))).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_moves_between_databases_and_the_sum_stays() {
+    let case = Case::new("moneybetween").await;
+    let troubles = Troubles::new(&[Trouble::Kill, Trouble::Kill, Trouble::Terminate], None);
+    the_sum_stays(&case, &[0, 1, 2], Duration::from_secs(15), troubles).await;
 }

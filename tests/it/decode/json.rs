@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mongodb::bson::DateTime;
 
-use super::norm::{Norm, uuid};
+use super::norm::{Norm, shortest, uuid};
 
 /// Reads one JSON text, or says what is wrong with it and where.
 pub fn parse(text: &str) -> Result<Norm, String> {
@@ -172,7 +172,9 @@ fn wrapped(name: &str, value: &Norm) -> Option<Norm> {
         },
         // `{"$date": {"$numberLong": …}}`: the inner wrapper has become a number already.
         ("$date", Norm::Number(number)) => number.to_i64().map(Norm::Date),
-        ("$date", Norm::SomeZero | Norm::Zero) => Some(Norm::Date(0)),
+        ("$date", Norm::SomeZero | Norm::Zero | Norm::NegativeZero) => Some(Norm::Date(0)),
+        // A document that looks like a wrapper, as it is before jsonb makes all numbers one.
+        ("$date", Norm::Double(double)) => Norm::numeric(&shortest(*double)).and_then(|n| wrapped(name, &n)),
         ("$binary", Norm::Document(parts)) => binary(parts),
         _ => None,
     }

@@ -214,7 +214,7 @@ fn decimal(text: &str) -> Norm {
 
 /// The shortest decimal that everybody reads as that double: Rust's own, but where that lies exactly between two doubles
 /// (1e23) and depends on the reader's rounding. PostgreSQL prints none of those.
-fn shortest(double: f64) -> String {
+pub(super) fn shortest(double: f64) -> String {
     let text = format!("{double:e}");
     let is_tie = |text: &str| {
         let (digits, exponent) = text.split_once('e').expect("an exponent");

@@ -7,6 +7,7 @@
 //! - `http`: its endpoints
 //! - `psql`: an SQL text, run as a user would
 //! - `audit`: who wrote which row
+//! - `watch`: a reader who looks at PostgreSQL all the time
 //! - `case`: one test's own pipeline, databases and connections
 
 pub mod audit;
@@ -17,3 +18,4 @@ pub mod http;
 pub mod psql;
 pub mod servers;
 pub mod wait;
+pub mod watch;

@@ -41,6 +41,18 @@ impl Servers {
         }
     }
 
+    /// The number of the member that is primary.
+    pub fn primary(&self) -> usize {
+        let dir = self.dir.as_deref().expect("an instance of its own");
+        script(&["primary", dir]).trim().parse().expect("a member's number")
+    }
+
+    /// The address of one member, without options.
+    pub fn member_uri(&self, number: usize) -> String {
+        let hosts = self.mongodb_uri.trim_start_matches("mongodb://").split('/').next().unwrap_or_default();
+        format!("mongodb://{}/", hosts.split(',').nth(number).expect("a member"))
+    }
+
     /// One of the commands that stop, kill and start a server, for example `kill-mongo primary`.
     pub fn change(&self, command: &str, member: &[&str]) {
         let dir = self.dir.as_deref().expect("tests that stop servers cannot use external ones");

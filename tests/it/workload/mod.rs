@@ -7,11 +7,15 @@
 //! - `documents`: nested documents, and paths into them
 //! - `updates`: update operators at every depth
 //! - `writer`: one writer at work on the collections of one database
-//! - `ddl`: rename, drop, `$out`, transactions
+//! - `ddl`: rename, drop, `$out`
+//! - `office`: two writers and their common transactions
+//! - `transactions`: what is visible at once, in one database and across several
 
 pub mod ddl;
 pub mod documents;
+pub mod office;
 pub mod random;
+pub mod transactions;
 pub mod updates;
 pub mod values;
 pub mod writer;

@@ -2,10 +2,11 @@
 
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::{Error, ErrorKind, Result, WriteFailure};
-use mongodb::{ClientSession, Collection, Database};
+use mongodb::{Collection, Database};
 
 use super::documents::student;
 use super::random::Random;
+use super::transactions::{Kind, transaction};
 use super::updates::update;
 use super::values;
 
@@ -33,7 +34,7 @@ pub struct Writer {
     pub collections: Vec<Known>,
     /// How many of its steps rename, drop or copy a collection: one in so many; 0 for none.
     pub ddl_every: usize,
-    steps: usize,
+    pub(super) steps: usize,
     next_id: i32,
     /// Operations that MongoDB refused because of what the document has at that place.
     pub refused: usize,
@@ -90,13 +91,14 @@ impl Writer {
             18..26 => self.replace(which).await,
             26..36 => self.delete(which).await,
             36..38 => self.update_many(which).await,
-            38..41 => self.transaction().await,
+            38..41 => transaction(std::slice::from_mut(self), Kind::Small).await.map(drop),
             _ => self.update(which).await,
         };
         self.tolerate(done)
     }
 
-    fn tolerate(&mut self, done: Result<()>) -> Result<()> {
+    /// What MongoDB refuses because of a document's contents is counted and is no error.
+    pub fn tolerate(&mut self, done: Result<()>) -> Result<()> {
         match done {
             Err(error) if refused_by_content(&error) => {
                 self.refused += 1;
@@ -111,7 +113,7 @@ impl Writer {
         self.database.collection(&self.collections[which].name)
     }
 
-    fn new_id(&mut self, which: usize) -> Bson {
+    pub(super) fn new_id(&mut self, which: usize) -> Bson {
         self.next_id += 1;
         let id = match self.collections[which].id_kind {
             IdKind::Int => Bson::Int32(self.next_id),
@@ -126,12 +128,12 @@ impl Writer {
         id
     }
 
-    fn an_id(&mut self, which: usize) -> Option<Bson> {
+    pub(super) fn an_id(&mut self, which: usize) -> Option<Bson> {
         let ids = &self.collections[which].ids;
         if ids.is_empty() { None } else { Some(self.random.pick(ids).clone()) }
     }
 
-    fn new_student(&mut self, which: usize) -> Document {
+    pub(super) fn new_student(&mut self, which: usize) -> Document {
         let id = self.new_id(which);
         student(&mut self.random, id)
     }
@@ -146,7 +148,8 @@ impl Writer {
         self.insert_many(which, n).await
     }
 
-    async fn insert_many(&mut self, which: usize, n: usize) -> Result<()> {
+    /// Inserts that many documents by one command.
+    pub async fn insert_many(&mut self, which: usize, n: usize) -> Result<()> {
         let documents: Vec<Document> = (0..n).map(|_| self.new_student(which)).collect();
         self.collection(which).insert_many(documents).await.map(drop)
     }
@@ -165,6 +168,11 @@ impl Writer {
 
     async fn delete(&mut self, which: usize) -> Result<()> {
         let n = if self.random.percent(90) { 1 } else { 8 };
+        self.delete_many(which, n).await
+    }
+
+    /// Deletes that many of them by one command.
+    pub async fn delete_many(&mut self, which: usize, n: usize) -> Result<()> {
         let mut ids = Vec::new();
         for _ in 0..n {
             let count = self.collections[which].ids.len();
@@ -190,50 +198,6 @@ impl Writer {
             _ => doc! {"$inc": {"rollNo": 1}, "$min": {"average": 3.5}, "$unset": {"phone.ext": ""}},
         };
         self.collection(which).update_many(doc! {"_id": {"$in": ids}}, update).await.map(drop)
-    }
-
-    /// A few writes to several collections that are visible at once or, now and then, never.
-    async fn transaction(&mut self) -> Result<()> {
-        let mut session = self.database.client().start_session().await?;
-        session.start_transaction().await?;
-        let before = self.collections.clone();
-        let mut done = Ok(());
-        for _ in 0..2 + self.random.below(6) {
-            done = self.in_transaction(&mut session).await;
-            if done.is_err() {
-                break;
-            }
-        }
-        let done = match done {
-            Ok(()) if self.random.percent(90) => session.commit_transaction().await,
-            other => {
-                self.collections = before;
-                // After an error that has ended the transaction there is nothing left to abort.
-                let _ = session.abort_transaction().await;
-                other
-            }
-        };
-        // A collection that does not exist yet is created inside, which may conflict with the server's own work.
-        if done.as_ref().is_err_and(|error| error.contains_label("TransientTransactionError")) { Ok(()) } else { done }
-    }
-
-    async fn in_transaction(&mut self, session: &mut ClientSession) -> Result<()> {
-        let which = self.random.below(self.collections.len());
-        let collection = self.collection(which);
-        match (self.random.below(4), self.an_id(which)) {
-            (0, _) | (_, None) => {
-                let document = self.new_student(which);
-                collection.insert_one(document).session(session).await.map(drop)
-            }
-            (1, Some(id)) => {
-                self.collections[which].ids.retain(|known| *known != id);
-                collection.delete_one(doc! {"_id": id}).session(session).await.map(drop)
-            }
-            (_, Some(id)) => {
-                let update = update(&mut self.random, self.steps);
-                collection.update_one(doc! {"_id": id}, update).session(session).await.map(drop)
-            }
-        }
     }
 }
 
