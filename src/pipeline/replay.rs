@@ -85,6 +85,7 @@ impl Replay<'_> {
         let mut checkpoints = target.checkpoints().await?;
         let collections = Collections::restore(self.config, target.known().await?)?;
         target.add_metadata(leader.fence(), &collections.roots()).await?;
+        let reader = self.open(&checkpoints.floor, &checkpoints.lanes, &collections)?;
         let born = checkpoints.floor.is_none().then_some(first).flatten();
         if let Some(first) = &born {
             move_floor(leader.client(), leader.fence(), None, first).await?;
@@ -92,7 +93,6 @@ impl Replay<'_> {
         }
         let copied_at = target.snapshot_time().await?.unwrap_or_default();
         let quarantined = target.quarantined().await?;
-        let reader = self.open(&checkpoints.floor, &checkpoints.lanes, &collections)?;
         let floor_time = checkpoints.floor.as_ref().map(Position::cluster_time).unwrap_or_default();
         let (fence, consistent_from) = (leader.fence().clone(), copied_at.max(floor_time));
         // The file's reader knows what is done: entries without a time are not, wherever their database stands.
@@ -113,6 +113,7 @@ impl Replay<'_> {
         let target = connect_target(self.config).await?;
         let Start { floor, lanes, collections, quarantined, copied_at, first: statements } =
             start(self.config, target.as_ref()).await?;
+        let reader = self.open(&floor, &lanes, &collections)?;
         let mut text = SqlText::create(to, &self.config.pipeline).await?;
         for statement in &statements {
             text.statement(statement).await?;
@@ -126,7 +127,6 @@ impl Replay<'_> {
         };
         text.commit().await?;
         text.flush().await?;
-        let reader = self.open(&floor, &lanes, &collections)?;
         let consistent_from = floor.as_ref().map(Position::cluster_time).unwrap_or_default().max(copied_at);
         let (lanes, first) = (HashMap::new(), Vec::new());
         let begun = Start { floor, lanes, collections, quarantined, copied_at, first };

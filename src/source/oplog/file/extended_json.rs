@@ -5,13 +5,12 @@
 //! map, which keeps neither order nor a name that comes twice. Of the forms of v1 only `$binary` with `$type` and `$date`
 //! with a number are read, as `mongoexport` of old wrote them. Source: MongoDB Extended JSON v2, specification.
 
-use std::fmt;
 use std::str::FromStr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use super::json::{self, Json};
 use crate::model::bson::{Doc, Document, Value};
 use crate::source::writer::Writer;
 
@@ -32,100 +31,12 @@ fn wrong(what: &str) -> NotExtendedJson {
 /// # Errors
 /// When it is no JSON, or a `$…` form is not as the specification says.
 pub fn document(text: &[u8]) -> Result<Document, NotExtendedJson> {
-    let mut reader = serde_json::Deserializer::from_slice(text);
-    // The depth is counted here, with a limit that MongoDB's documents fit in.
-    reader.disable_recursion_limit();
-    let json = Depth(0).deserialize(&mut reader).and_then(|json| reader.end().map(|()| json));
-    let json = json.map_err(|error| NotExtendedJson(format!("it is no JSON: {error}")))?;
+    let json = json::parse(text, DEEPEST).map_err(|error| NotExtendedJson(format!("it is no JSON: {error}")))?;
     match json {
         Json::Object(fields) => of_fields(&fields),
         Json::Null | Json::Boolean(_) | Json::Integer(_) | Json::Double(_) | Json::String(_) | Json::Array(_) => {
             Err(wrong("it is no document"))
         }
-    }
-}
-
-/// JSON with everything that BSON can tell apart.
-#[derive(Debug, PartialEq)]
-enum Json {
-    Null,
-    Boolean(bool),
-    Integer(i64),
-    Double(f64),
-    String(String),
-    Array(Vec<Json>),
-    Object(Vec<(String, Json)>),
-}
-
-#[derive(Clone, Copy)]
-struct Depth(usize);
-
-impl Depth {
-    fn below<E: serde::de::Error>(self) -> Result<Self, E> {
-        if self.0 < DEEPEST { Ok(Self(self.0 + 1)) } else { Err(E::custom("it is nested too deep")) }
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Depth {
-    type Value = Json;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Depth {
-    type Value = Json;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Json, E> {
-        Ok(Json::Null)
-    }
-
-    fn visit_bool<E>(self, yes: bool) -> Result<Json, E> {
-        Ok(Json::Boolean(yes))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Json, E> {
-        Ok(Json::Integer(number))
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Json, E> {
-        // Relaxed numbers that are no int64 are doubles.
-        let double = || number.to_string().parse().map(Json::Double).map_err(|_| E::custom("a number"));
-        i64::try_from(number).map(Json::Integer).or_else(|_| double())
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Json, E> {
-        Ok(Json::Double(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Json, E> {
-        Ok(Json::String(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut elements: A) -> Result<Json, A::Error> {
-        let below = self.below()?;
-        let mut array = Vec::new();
-        while let Some(element) = elements.next_element_seed(below)? {
-            array.push(element);
-        }
-        Ok(Json::Array(array))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Json, A::Error> {
-        let below = self.below()?;
-        let mut object = Vec::new();
-        while let Some(name) = fields.next_key::<String>()? {
-            if name.contains('\0') {
-                return Err(A::Error::custom("a field name holds U+0000, which BSON cannot"));
-            }
-            object.push((name, fields.next_value_seed(below)?));
-        }
-        Ok(Json::Object(object))
     }
 }
 
@@ -330,11 +241,17 @@ mod tests {
             r#"{"x":{"$binary":{"base64":"AP8=","subType":"80"}},"e":{"$date":{"$numberLong":"-1"}}}"#,
             r#"{"r":{"$regularExpression":{"pattern":"a","options":"im"}},"c":{"$code":"f","$scope":{"q":null}}}"#,
             r#"{"p":{"$dbPointer":{"$ref":"d.c","$id":{"$oid":"635b79e231d82a8ab1de863b"}}},"k":{"$code":"f"}}"#,
-            r#"{"y":{"$minKey":1},"w":{"$maxKey":1},"u":{"$undefined":true},"v":[null,true,"t",{"":{}}]}"#,
+            r#"{"y":{"$minKey":1},"w":{"$maxKey":1},"v":[null,true,"t",{"":{}}]}"#,
             r#"{"twice":"a","twice":"b","$v":{"$numberInt":"2"},"ref":{"$ref":"c","$id":{"$numberInt":"1"}}}"#,
         ] {
             assert_eq!(canonical(text), text);
         }
+    }
+
+    #[test]
+    fn an_undefined_is_no_null() {
+        let found = document(br#"{"u":{"$undefined":true}}"#).expect("a document");
+        assert_eq!(found.as_doc().get("u"), Ok(Some(Value::Undefined)));
     }
 
     #[test]
@@ -345,7 +262,7 @@ mod tests {
         );
         assert_eq!(
             canonical(r#"{"u":{"$uuid":"00112233-4455-6677-8899-aabbccddeeff"},"v":{"$type":"00","$binary":"AA=="}}"#),
-            r#"{"u":{"$binary":{"base64":"ABEiM0RVZneImaq7zN3u/w==","subType":"04"}},"v":{"$binary":{"base64":"AA==","subType":"00"}}}"#
+            r#"{"u":{"$uuid":"00112233-4455-6677-8899-aabbccddeeff"},"v":{"$binary":{"base64":"AA==","subType":"00"}}}"#
         );
     }
 

@@ -5,6 +5,7 @@
 //! that has the name, or one whose UUID is made of the name. Positions never go back.
 
 mod extended_json;
+mod json;
 mod split;
 
 use std::collections::HashMap;

@@ -191,7 +191,7 @@ mod tests {
         assert_eq!(read(b"{\n \"n\": 1\n}\n").0, [(1, Some(1), 0)]);
         assert_eq!(read(b"{\"n\":1}\n\n{\"n\":2}").0, [(1, Some(1), 0), (2, Some(3), 9)]);
         assert_eq!(read(b"\xEF\xBB\xBF [\n{\"n\":1},\r\n{\"n\":2}\n]\n").0, [(1, Some(2), 6), (2, Some(3), 16)]);
-        assert_eq!(read(b"{\"n\":1,\"s\":\"}\\\"{\"}{\"n\":2}").0, [(1, Some(1), 0), (2, Some(1), 19)]);
+        assert_eq!(read(b"{\"n\":1,\"s\":\"}\\\"{\"}{\"n\":2}").0, [(1, Some(1), 0), (2, Some(1), 18)]);
         assert_eq!((read(b""), read(b" \n")), ((vec![], None), (vec![], None)));
     }
 
