@@ -12,6 +12,8 @@ use crate::harness::case::Case;
 use crate::harness::config::Config;
 use crate::harness::daemon::{Ended, command, write_config};
 use crate::harness::psql;
+use crate::harness::servers::Servers;
+use crate::workload::office::Office;
 use crate::workload::random::{Random, seed};
 use crate::workload::writer::Writer;
 
@@ -117,6 +119,37 @@ async fn what_mongodb_wrote_is_replayed_into_a_text() {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     psql::run(&case.postgres_uri, &text).await;
     expect_equal(&case).await;
+}
+
+/// Transactions in one database and across two, some over 16 MiB, some aborted, beside everything else.
+#[tokio::test(flavor = "multi_thread")]
+async fn transactions_are_replayed_into_the_target_and_into_a_text() {
+    let servers = Servers::start(&["--oplog-mb", "1024"]);
+    for into in ["target", "text"] {
+        let case = Case::on(&servers, &format!("replay_office_{into}")).await;
+        let since = now(&case).await;
+        let mut office = Office::new(["w0", "w1"].map(|name| case.database(name)), seed("replay_office"));
+        for writer in &mut office.writers {
+            writer.load(100).await.expect("loaded");
+        }
+        for n in 0..150 {
+            office.step(n).await;
+        }
+        println!("{:?}", office.done);
+        let entries = oplog(&case, since).await;
+        let file = write(&case, "dump", entries.iter().flat_map(|e| e.as_bytes().to_vec()).collect::<Vec<u8>>());
+        if into == "target" {
+            apply(&case, &file);
+        } else {
+            let text = case.dir.join("out.sql");
+            let mut config = case.config();
+            config.remove("target.uri").remove("source.uri").set("log.level", "\"warn\"");
+            let ended = replay(&case, &config, &file, &["--sql-out", text.to_str().expect("a plain name")]);
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+            psql::run(&case.postgres_uri, &text).await;
+        }
+        expect_equal(&case).await;
+    }
 }
 
 /// As a person writes them: no time, no version, no UUID.

@@ -108,7 +108,7 @@ impl Bank {
             .map(|which| PLACES[*which])
             .map(|(database, collection)| {
                 let schema = quote(&format!("{}{database}", self.prefix));
-                format!("(SELECT sum(money) FROM {schema}.{})", quote(collection))
+                format!("(SELECT coalesce(sum(money), 0) FROM {schema}.{})", quote(collection))
             })
             .collect();
         let expected = i64::from(ACCOUNTS * START) * self.which.len() as i64;
