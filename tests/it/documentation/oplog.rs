@@ -38,6 +38,13 @@ fn is_about_the_data(line: &str) -> bool {
         && line != "CREATE SCHEMA IF NOT EXISTS tailwater;"
 }
 
+/// Tables below one row lose theirs in no certain order.
+fn with_deletes_in_order<'l>(lines: impl Iterator<Item = &'l str>) -> Vec<&'l str> {
+    let mut lines: Vec<&str> = lines.collect();
+    lines.chunk_by_mut(|a, b| [a, b].iter().all(|line| line.starts_with("DELETE "))).for_each(<[&str]>::sort_unstable);
+    lines
+}
+
 #[test]
 fn the_examples_of_the_oplog_hold() {
     let examples = examples();
@@ -48,7 +55,8 @@ fn the_examples_of_the_oplog_hold() {
         let ended = command(&["replay", &file, "--sql-out", "-"]);
         fs::remove_file(&file).expect("the file");
         assert_eq!(ended.code, Some(0), "{PAGE}:{line}: {}", ended.stderr);
-        let written: Vec<&str> = ended.stdout.lines().filter(|line| is_about_the_data(line)).collect();
+        let written = with_deletes_in_order(ended.stdout.lines().filter(|line| is_about_the_data(line)));
+        let text = with_deletes_in_order(text.iter().map(String::as_str));
         assert_eq!(written, text, "{PAGE}:{line}:\n{}", written.join("\n"));
     }
 }
