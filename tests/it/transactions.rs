@@ -12,7 +12,7 @@ const KILLS: usize = 3;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn transactions_of_every_kind_arrive() {
-    let case = Case::new("transactions").await;
+    let case = Case::new("transactions_all").await;
     let seed = seed("transactions");
     let mut office = Office::new(["w0", "w1"].map(|name| case.database(name)), seed);
     for writer in &mut office.writers {
