@@ -32,6 +32,17 @@ pub trait Output {
     fn anomaly(&mut self, anomaly: Anomaly);
 }
 
+/// Takes nothing: for learning what the tables look like.
+#[derive(Debug)]
+pub struct Nothing;
+
+impl Output for Nothing {
+    fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
+    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
+    fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
+    fn anomaly(&mut self, _: Anomaly) {}
+}
+
 /// Why a document cannot be stored; it goes to quarantine. The fixed words of `tailwater.quarantine.reason`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reject(pub &'static str);

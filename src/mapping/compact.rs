@@ -113,21 +113,10 @@ mod tests {
     use bson::doc;
 
     use super::*;
-    use crate::mapping::collection::{Collection, Output, Shared};
+    use crate::mapping::collection::{Collection, Nothing, Shared};
     use crate::model::bson::Document;
     use crate::model::namespace::{CollectionId, Namespace};
-    use crate::model::row::{Key, Row};
     use crate::model::table::{PgType, Table};
-    use crate::model::write_set::Anomaly;
-
-    struct Nothing;
-
-    impl Output for Nothing {
-        fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
-        fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
-        fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
-        fn anomaly(&mut self, _: Anomaly) {}
-    }
 
     fn collection() -> Collection {
         let shared = Shared { names: Arc::default(), options: Arc::default(), collections: Arc::default() };

@@ -353,7 +353,8 @@ pub fn date_text(millis: i64) -> String {
 }
 
 /// Days since 1970 as year, month, day: the proleptic Gregorian calendar counted in 400-year eras from 1 March.
-fn civil_date(days: i64) -> (i64, i64, i64) {
+#[must_use]
+pub fn civil_date(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
     let day_of_era = shifted.rem_euclid(146_097);

@@ -304,3 +304,14 @@ pub enum RowChange {
         from: Option<i32>,
     },
 }
+
+impl RowChange {
+    /// Notes which change brought the values that a row of a wide table keeps.
+    pub fn brought_by(&mut self, position: &Position) {
+        if let Self::Put { table, row, .. } | Self::Patch { table, row, .. } = self
+            && table.is_wide()
+        {
+            row.brought_by(position);
+        }
+    }
+}

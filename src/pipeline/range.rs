@@ -11,12 +11,9 @@ use std::time::Duration;
 use super::snapshot::{Copying, Tools, current};
 use crate::error::{Class, Error, Kind, Result, Stage};
 use crate::lane::{quarantined, source_json};
-use crate::mapping::collection::{Collection, Output};
+use crate::mapping::collection::{Collection, Nothing};
 use crate::mapping::compact::compact;
-use crate::model::bson::{Doc, Document};
-use crate::model::row::{Key, Row};
-use crate::model::table::SharedTable;
-use crate::model::write_set::Anomaly;
+use crate::model::bson::Doc;
 use crate::sink::chunks::{Chunk, Mark};
 use crate::sink::copy::{CopyRows, RangeCopy};
 use crate::source::{IdRange, RangeReader, RawDocs};
@@ -206,14 +203,4 @@ fn quarantine(shape: &mut Collection, docs: &RawDocs, rejected: &HashSet<usize>,
 fn unsettled(copying: &Copying) -> Error {
     let message = format!("the shape of {} did not settle", copying.info.namespace);
     Error::new(Kind::Interrupted, Stage::Snapshot, message)
-}
-
-/// Takes nothing: for learning.
-struct Nothing;
-
-impl Output for Nothing {
-    fn put(&mut self, _: &SharedTable, _: &Key, _: &Row) {}
-    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
-    fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
-    fn anomaly(&mut self, _: Anomaly) {}
 }

@@ -242,20 +242,17 @@ async fn read(
             () = session.shutdown.cancelled() => break,
             routed = router.route(batch.changes) => routed?,
         }
-        if let Some(through) = through
-            && last.as_ref() != Some(&through)
-        {
-            router.watermark(&through).await?;
-            running.read.send_replace(Some(through.clone()));
-            last = Some(through);
-        }
-        if at_boundary {
-            let at = Through { position: stream.position().clone(), complete };
+        if let Some(through) = through {
+            if last.as_ref() != Some(&through) {
+                router.watermark(&through).await?;
+                running.read.send_replace(Some(through.clone()));
+            }
             tokio::select! {
                 biased;
                 () = session.shutdown.cancelled() => break,
-                done = retries.turn(session, &mut router, &at) => done?,
+                done = retries.turn(session, &mut router, &through) => done?,
             }
+            last = Some(through);
         }
         if retries.is_done() && goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {
             break;

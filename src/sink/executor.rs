@@ -23,7 +23,6 @@ use super::guest::Guest;
 use super::write::{delete_orphans, write};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::row::RowChange;
 use crate::model::ticket::{LaneId, Share, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
@@ -161,11 +160,7 @@ impl Executor {
     async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
         match step {
             Step::Row(mut change) => {
-                if let RowChange::Put { table, row, .. } | RowChange::Patch { table, row, .. } = &mut change
-                    && table.is_wide()
-                {
-                    row.brought_by(position);
-                }
+                change.brought_by(position);
                 self.batch.row(change);
             }
             Step::Ddl(ddl) => self.schema_change(&ddl).await?,
@@ -320,6 +315,7 @@ impl Executor {
     }
 }
 
-fn lane_ended() -> Error {
+/// A lane that stopped although a ticket names it.
+pub(super) fn lane_ended() -> Error {
     Error::new(Kind::Interrupted, Stage::Mapping, "a lane ended before its changes were taken")
 }

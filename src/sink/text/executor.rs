@@ -12,9 +12,9 @@ use tokio::sync::{mpsc, watch};
 use super::SqlText;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::row::RowChange;
 use crate::model::ticket::{LaneId, Through, Ticket};
 use crate::model::write_set::{Step, WriteSet};
+use crate::sink::executor::lane_ended;
 use crate::sink::records;
 use crate::telemetry::Telemetry;
 
@@ -109,11 +109,7 @@ impl TextExecutor {
     async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
         match step {
             Step::Row(mut change) => {
-                if let RowChange::Put { table, row, .. } | RowChange::Patch { table, row, .. } = &mut change
-                    && table.is_wide()
-                {
-                    row.brought_by(position);
-                }
+                change.brought_by(position);
                 self.text.row(&change).await
             }
             Step::Ddl(ddl) => self.text.ddl(&ddl).await,
@@ -159,8 +155,4 @@ impl TextExecutor {
             self.telemetry.database(database, through.position.cluster_time(), consistent);
         }
     }
-}
-
-fn lane_ended() -> Error {
-    Error::new(Kind::Interrupted, Stage::Mapping, "a lane ended before its changes were taken")
 }

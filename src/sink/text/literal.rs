@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use crate::error::{Error, Kind, Result, Stage};
+use crate::mapping::json::civil_date;
 use crate::model::table::PgType;
 
 /// A cell as a literal.
@@ -140,7 +141,7 @@ fn timestamp(micros: i64) -> String {
         i64::MAX => return "'infinity'".to_owned(),
         _ => {}
     }
-    let (year, month, day) = civil(micros.div_euclid(DAY) + EPOCH_DAYS);
+    let (year, month, day) = civil_date(micros.div_euclid(DAY) + EPOCH_DAYS);
     let of_day = micros.rem_euclid(DAY);
     let (seconds, fraction) = (of_day / 1_000_000, of_day % 1_000_000);
     let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
@@ -155,20 +156,6 @@ fn timestamp(micros: i64) -> String {
     literal.push_str(era);
     literal.push('\'');
     literal
-}
-
-/// Days since 1970 as year, month and day of the Gregorian calendar (Howard Hinnant, `civil_from_days`).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 fn uuid(bytes: &[u8]) -> Option<String> {

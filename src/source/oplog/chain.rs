@@ -8,9 +8,9 @@ use bson::{RawDocumentBuf, Timestamp, rawdoc};
 
 use super::decode::damaged;
 use super::entry::{Effect, Entry, OpTime};
-use super::reader::first_document;
+use super::reader::{first_document, first_entry};
 use crate::error::{Error, Kind, Result, Stage};
-use crate::source::faults::{LOST, Site, classify, malformed};
+use crate::source::faults::{LOST, Site, classify};
 use crate::source::reply::Reply;
 use crate::source::{More, Source, primary};
 
@@ -56,10 +56,7 @@ async fn entry_at(source: &Source, at: OpTime, its_place: bool) -> Result<Reply>
     let site: Site<'_> = source.site(Stage::Source, DOING);
     let opened = source.open("local", command(at, its_place), primary(), More::default(), site).await?;
     let (_, reply) = opened.map_err(|error| classify(&error, site))?;
-    let malformed = |error| malformed(error, site);
-    let found = reply.documents().map_err(malformed)?.next().transpose().map_err(malformed)?;
-    let same = found.map(|entry| OpTime::of(entry).map_err(malformed)).transpose()? == Some(at);
-    if same { Ok(reply) } else { Err(broken(source, at)) }
+    if first_entry(&reply, site)? == Some(at) { Ok(reply) } else { Err(broken(source, at)) }
 }
 
 fn command(at: OpTime, its_place: bool) -> RawDocumentBuf {

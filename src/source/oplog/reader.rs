@@ -139,7 +139,7 @@ fn tail(from: ClusterTime) -> RawDocumentBuf {
     }
 }
 
-fn first_entry(reply: &Reply, site: Site<'_>) -> Result<Option<OpTime>> {
+pub(super) fn first_entry(reply: &Reply, site: Site<'_>) -> Result<Option<OpTime>> {
     let malformed = |error| malformed(error, site);
     let first = reply.documents().map_err(malformed)?.next().transpose().map_err(malformed)?;
     first.map(|entry| OpTime::of(entry).map_err(malformed)).transpose()
