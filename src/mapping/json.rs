@@ -284,8 +284,21 @@ pub fn double_text(number: f64) -> String {
         let text = format!("{number:?}");
         // Integers from here on can lie exactly between two doubles.
         const FIRST_TIE: f64 = 9_007_199_254_740_992.0;
-        if number.abs() < FIRST_TIE { text } else { without_tie(number, text) }
+        if number.abs() < FIRST_TIE { to_even(number, text) } else { without_tie(number, text) }
     }
+}
+
+/// A double may lie exactly between two shortest decimals (107935303879446.125): Rust takes the upper one, PostgreSQL the
+/// even one. No shorter decimals than of 16 digits have a neighbour that reads as the same double.
+fn to_even(number: f64, text: String) -> String {
+    const FEWEST_DIGITS: usize = 16;
+    if text.len() <= FEWEST_DIGITS {
+        return text;
+    }
+    let scientific = format!("{number:e}");
+    let digits = scientific.split('e').next().unwrap_or_default().bytes().filter(u8::is_ascii_digit).count();
+    let nearest = format!("{number:.precision$e}", precision = digits.saturating_sub(1));
+    if digits < FEWEST_DIGITS || nearest == scientific || nearest.parse() != Ok(number) { text } else { nearest }
 }
 
 /// Rust's shortest digits may lie exactly between two doubles (1e23) and rely on the reader's rounding; PostgreSQL prints
@@ -388,10 +401,16 @@ mod tests {
 
     #[test]
     fn doubles_are_printed_as_postgresql_prints_them() {
-        // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8
-        for (number, text) in
-            [(1e23, "9.999999999999999e22"), (1e22, "1e22"), (5e-324, "5e-324"), (-1e23, "-9.999999999999999e22")]
-        {
+        // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8, 1627897894678908.25::float8
+        for (number, text) in [
+            (1e23, "9.999999999999999e22"),
+            (1e22, "1e22"),
+            (5e-324, "5e-324"),
+            (-1e23, "-9.999999999999999e22"),
+            (1_627_897_894_678_908.25, "1.6278978946789082e15"),
+            (-107_935_303_879_446.125, "-1.0793530387944612e14"),
+            (1_627_897_894_678_908.75, "1627897894678908.8"),
+        ] {
             assert_eq!(double_text(number), text);
         }
         assert_eq!(double_text(9_007_199_254_740_992.0), "9007199254740992.0");

@@ -212,8 +212,8 @@ fn decimal(text: &str) -> Norm {
     }
 }
 
-/// The shortest decimal that everybody reads as that double: Rust's own, but where that lies exactly between two doubles
-/// (1e23) and depends on the reader's rounding. PostgreSQL prints none of those.
+/// The shortest decimal that everybody reads as that double: nothing that lies exactly between two doubles (1e23) and
+/// depends on the reader's rounding. PostgreSQL prints none of those.
 pub(super) fn shortest(double: f64) -> String {
     let text = format!("{double:e}");
     let is_tie = |text: &str| {
@@ -227,10 +227,12 @@ pub(super) fn shortest(double: f64) -> String {
             below.parse::<f64>() != Ok(double)
         }
     };
-    if double == 0.0 || !is_tie(&text) {
+    if double == 0.0 {
         return text;
     }
-    let longer = (1..17).map(|precision| format!("{double:.precision$e}"));
+    // The nearest of the shortest, the even one of two that are as near.
+    let least = text.split('e').next().expect("digits").trim_start_matches('-').len().saturating_sub(2);
+    let longer = (least..17).map(|precision| format!("{double:.precision$e}"));
     longer.into_iter().find(|t| t.parse() == Ok(double) && !is_tie(t)).unwrap_or(text)
 }
 

@@ -39,6 +39,26 @@ async fn whole_numbers_and_fractions_are_one_numeric_key() {
     }
 }
 
+/// PostgreSQL prints a double that lies between two shortest decimals as the even one, Rust does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_double_between_two_decimals_is_found_again_in_a_wider_key() {
+    let case = Case::new("tied_ids").await;
+    let ties = [Id::double(107_935_303_879_446.125), Id::double(-1_627_897_894_678_908.25), Id::double(0.5)];
+    insert_all(&case, "numeric", &ties).await;
+    insert_all(&case, "keyed", &ties).await;
+    let _daemon = case.start(&case.config());
+    case.settle().await;
+    insert_all(&case, "numeric", &[Id::long(i64::MAX)]).await;
+    insert_all(&case, "keyed", &[Id::text("a")]).await;
+    case.expect_equal().await;
+    for collection in ["numeric", "keyed"] {
+        case.collection(collection).update_many(doc! {}, doc! {"$inc": {"l.1.y": 1}}).await.expect("updated");
+        case.delete_id(collection, &ties[0]).await;
+    }
+    case.expect_equal().await;
+    case.expect_plain("numeric", "numeric").await;
+}
+
 /// In a `numeric` key these two would be one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_double_and_the_decimal_that_it_prints_as_are_two() {
