@@ -230,10 +230,11 @@ pub(super) fn shortest(double: f64) -> String {
     if double == 0.0 {
         return text;
     }
-    // The nearest of the shortest, the even one of two that are as near.
+    // The even one of two that are as near. Beside a power of two the nearest of as many digits can be another double.
     let least = text.split('e').next().expect("digits").trim_start_matches('-').len().saturating_sub(2);
-    let longer = (least..17).map(|precision| format!("{double:.precision$e}"));
-    longer.into_iter().find(|t| t.parse() == Ok(double) && !is_tie(t)).unwrap_or(text)
+    let nearest = |precision: usize| format!("{double:.precision$e}");
+    let mut candidates = [nearest(least), text.clone()].into_iter().chain((least + 1..17).map(nearest));
+    candidates.find(|t| t.parse() == Ok(double) && !is_tie(t)).unwrap_or(text)
 }
 
 /// A field name; bytes that are not UTF-8 become U+FFFD.
