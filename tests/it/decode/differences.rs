@@ -57,6 +57,13 @@ pub fn compared(source: &Norm, decoded: &Norm) -> Compared {
     walk.compared
 }
 
+/// The fields of a document that are not null.
+fn present(fields: &BTreeMap<String, Norm>) -> Norm {
+    Norm::Document(
+        fields.iter().filter(|(_, value)| **value != Norm::Null).map(|(k, v)| (k.clone(), v.clone())).collect(),
+    )
+}
+
 #[derive(Default)]
 struct Walk {
     names: Vec<String>,
@@ -109,10 +116,11 @@ impl Walk {
             (a, b) if a == b => {}
             // One `_id` for MongoDB, one key for PostgreSQL.
             (Norm::NegativeZero, Norm::Zero) if self.names == ["_id"] => {}
-            // A document that looks like one of Extended JSON's wrappers cannot be told from it in jsonb.
-            (Norm::Document(_), b) if json::unwrapped(source) != *source => {
-                self.compare(path, Some(&json::unwrapped(source)), Some(b));
-            }
+            // A document that looks like one of Extended JSON's wrappers, nulls apart, cannot be told from it in jsonb.
+            (Norm::Document(fields), b) => match json::unwrapped(&present(fields)) {
+                Norm::Document(_) => self.differ(path, Some(source), Some(b)),
+                looks_like => self.compare(path, Some(&looks_like), Some(b)),
+            },
             (a, b) => self.differ(path, Some(a), Some(b)),
         }
     }
@@ -168,6 +176,14 @@ mod tests {
         assert!(!differ(bson!(-0.0), Norm::double("-0").expect("number")));
         assert!(!differ(bson!(-0.0), Norm::numeric("0").expect("number")));
         assert!(!differ(bson!(0_i32), Norm::double("0").expect("number")));
+    }
+
+    #[test]
+    fn what_looks_like_a_wrapper_in_jsonb_may_be_one() {
+        let date = Norm::document([("a", Norm::Date(0))]);
+        assert!(!differ(bson!({"a": {"$date": 0, "u": null}}), date.clone()));
+        assert!(differ(bson!({"a": {"$date": 0, "u": 1}}), date.clone()));
+        assert!(differ(bson!({"a": {"$date": 1}}), date));
     }
 
     #[test]
