@@ -45,6 +45,8 @@ pub enum Kind {
     Contention,
     /// The stream must be opened again from the last position (cursor lost, collection moved under a scan).
     Interrupted,
+    /// Nothing is wrong: something is to be done that an attempt begins with.
+    Again,
     /// User name or password refused.
     Credentials,
     /// A right is missing.
@@ -74,7 +76,7 @@ impl Kind {
         match self {
             Kind::Configuration => Class::Usage,
             // Fenced is retried too: the next attempt waits for the pipeline's lock and so becomes the standby.
-            Kind::Unavailable | Kind::Contention | Kind::Interrupted | Kind::Fenced => Class::Transient,
+            Kind::Unavailable | Kind::Contention | Kind::Interrupted | Kind::Again | Kind::Fenced => Class::Transient,
             Kind::Credentials
             | Kind::Permission
             | Kind::Unsupported

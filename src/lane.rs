@@ -4,23 +4,25 @@
 //! The lane owns the collection's mapping; nobody else changes it. A document that cannot be stored goes to quarantine,
 //! and every later change of that document with it, until the source deletes it or replaces it by one that can.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use crate::mapping::collection::{Collection, Output, Reject};
+use crate::copying::Copying;
+use crate::error::Result as Checked;
+use crate::mapping::collection::{Collection, Nothing, Output, Reject};
 use crate::mapping::compact::compact;
 use crate::mapping::delta::AMBIGUOUS;
 use crate::mapping::identity;
 use crate::mapping::json::{self, Flavour};
 use crate::model::bson::{Doc, Document, Value};
-use crate::model::change::Operation;
+use crate::model::change::{Change, Operation};
 use crate::model::namespace::Namespace;
 use crate::model::position::ClusterTime;
 use crate::model::row::{Key, Row, RowChange};
 use crate::model::table::SharedTable;
-use crate::model::ticket::LaneInput;
-use crate::model::write_set::{Anomaly, Ddl, Quarantined, Step, Waiting, WriteSet};
+use crate::model::ticket::{LaneInput, Lesson};
+use crate::model::write_set::{Anomaly, Ddl, Held, Quarantined, Step, Waiting, WriteSet};
 
 /// Rows of one document in quarantine after which it is read again: the document as it is then takes their place, so
 /// that one that is often updated does not fill the table.
@@ -32,13 +34,24 @@ pub struct Lane {
     collection: Collection,
     database: Arc<str>,
     quarantined: Waiting,
+    /// The copy of the collection, while it matters.
+    copying: Option<Arc<Copying>>,
+    /// The gate of the copy, while it is shut for what this lane has changed.
+    shut: Weak<tokio::sync::OwnedRwLockWriteGuard<()>>,
 }
 
 impl Lane {
     /// A lane for a collection and its documents in quarantine.
     #[must_use]
     pub fn new(collection: Collection, database: Arc<str>, quarantined: Waiting) -> Self {
-        Self { collection, database, quarantined }
+        Self { collection, database, quarantined, copying: None, shut: Weak::new() }
+    }
+
+    /// The same, beside a copy of the collection.
+    #[must_use]
+    pub fn beside(mut self, copying: Option<Arc<Copying>>) -> Self {
+        self.copying = copying;
+        self
     }
 
     /// The mapping and the documents in quarantine, as they are now.
@@ -50,28 +63,115 @@ impl Lane {
     /// Converts until the input ends or nobody takes the output any more.
     pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<WriteSet>) {
         while let Some(input) = input.recv().await {
-            let (change, permit) = match input {
-                LaneInput::Change { change, permit } => (change, permit),
+            let write_set = match input {
+                LaneInput::Change { change, permit } => {
+                    self.change(change).await.map(|write_set| WriteSet { permit, ..write_set })
+                }
+                LaneInput::Lesson(lesson) => Ok(self.learn(lesson).await),
                 LaneInput::Settled(settled) => {
                     let _ = settled.send(()); // the router may have stopped; then nobody waits
                     continue;
                 }
             };
-            let operation = change.operation.name();
-            let mut steps = self.convert(change.operation);
-            self.name_source(&mut steps, operation, change.position.cluster_time());
-            let write_set = WriteSet {
-                position: change.position.clone(),
-                boundary: change.boundary,
-                database: Arc::clone(&self.database),
-                operation,
-                steps,
-                permit,
+            let write_set = match write_set {
+                Ok(write_set) => write_set,
+                Err(error) => {
+                    tracing::warn!(namespace = %self.collection.namespace(), "{error}");
+                    return; // the executor misses what was to come, which ends this attempt
+                }
             };
             if output.send(write_set).await.is_err() {
                 return; // the executor ended, and with it this attempt of the pipeline
             }
         }
+    }
+
+    /// One change of the source.
+    async fn change(&mut self, change: Change) -> Checked<WriteSet> {
+        let Change { position, boundary, operation, .. } = change;
+        let (name, time) = (operation.name(), position.cluster_time());
+        let applied = self.is_wanted(&operation, time).await?;
+        let mut steps = if applied { self.convert(operation) } else { Vec::new() };
+        self.name_source(&mut steps, name, time);
+        let gate = self.shut_for(&steps).await;
+        Ok(WriteSet {
+            position: Some(position),
+            boundary,
+            database: Arc::clone(&self.database),
+            operation: applied.then_some(name),
+            steps,
+            permit: None,
+            held: Held { gate, committed: None },
+        })
+    }
+
+    /// What the copy of the collection tells.
+    async fn learn(&mut self, lesson: Lesson) -> WriteSet {
+        for document in &lesson.documents {
+            // One that cannot be stored goes to quarantine when it is copied.
+            let _ = self
+                .attempt(&mut Vec::new(), |collection, _| collection.document(document.as_doc(), false, &mut Nothing));
+        }
+        if lesson.complete {
+            self.collection.set_copied();
+        }
+        let steps = self.schema_steps();
+        let gate = self.shut_for(&steps).await;
+        WriteSet {
+            position: None,
+            boundary: true,
+            database: Arc::clone(&self.database),
+            operation: None,
+            steps,
+            permit: None,
+            held: Held { gate, committed: Some(lesson.committed) },
+        }
+    }
+
+    /// Whether a change is to be applied: not what a copy contains or is going to contain.
+    async fn is_wanted(&mut self, operation: &Operation, time: ClusterTime) -> Checked<bool> {
+        if self.collection.is_derived() && operation.is_of_a_document() {
+            return Ok(false);
+        }
+        let Some(copying) = &self.copying else { return Ok(true) };
+        let key = match operation {
+            Operation::Insert { document } | Operation::Replace { document } => document.as_doc().only("_id"),
+            Operation::Update { key, .. } | Operation::Delete { key } | Operation::Retry { key, .. } => {
+                Ok(Some(key.clone()))
+            }
+            Operation::Drop | Operation::DropDatabase => {
+                copying.set_gone(time);
+                return Ok(true);
+            }
+            Operation::Create | Operation::Rename { .. } => return Ok(true),
+        };
+        let wanted = copying.allows(key.ok().flatten().as_ref(), time).await?;
+        for (id_key, waits) in copying.take_quarantine() {
+            if waits {
+                *self.quarantined.entry(id_key).or_default() += 1;
+            } else {
+                self.quarantined.remove(&id_key);
+            }
+        }
+        if copying.is_over(time) {
+            self.copying = None;
+        }
+        Ok(wanted)
+    }
+
+    /// Keeps ranges out until the tables are as `steps` make them. Those that are being written end before.
+    async fn shut_for(&mut self, steps: &[Step]) -> Option<Arc<tokio::sync::OwnedRwLockWriteGuard<()>>> {
+        let copying = self.copying.as_ref()?;
+        if !steps.iter().any(|step| matches!(step, Step::Ddl(_))) {
+            return None;
+        }
+        let gate = match self.shut.upgrade() {
+            Some(shut) => shut,
+            None => copying.shut().await,
+        };
+        copying.reshape(&gate, &self.collection);
+        self.shut = Arc::downgrade(&gate);
+        Some(gate)
     }
 
     /// Notes in rows of tables with `_source` which change they come from.
@@ -114,6 +214,10 @@ impl Lane {
 
     fn document(&mut self, document: Document, steps: &mut Vec<Step>) {
         let id = document.as_doc().get("_id").ok().flatten();
+        if self.copying.as_ref().is_some_and(|copying| copying.is_over_rows()) {
+            let met = id.and_then(|id| identity::key(id).ok());
+            steps.extend(met.map(|id| Step::Met { collection: self.collection.id(), id }));
+        }
         if let Some(id_key) = id.and_then(id_key)
             && self.quarantined.remove(&id_key).is_some()
         {

@@ -15,6 +15,8 @@ pub mod error;
 pub mod mapping;
 pub mod telemetry;
 
+pub mod copying;
+
 pub mod lane;
 pub mod router;
 pub mod sink;

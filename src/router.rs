@@ -14,13 +14,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use crate::copying::{Copies, Copying};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::{Collection, Shared};
 use crate::model::change::{Change, Operation};
 use crate::model::filter::NamespaceFilter;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::ticket::{LaneId, LaneInput, Through, Ticket};
+use crate::model::ticket::{LaneId, LaneInput, Lesson, Through, Ticket};
 use crate::model::write_set::{Waiting, WriteSet};
 
 /// Changes that wait in front of a lane, and write sets behind it, at most. Their bytes are limited by the memory limit;
@@ -38,6 +39,8 @@ pub struct LaneParts {
     pub database: Arc<str>,
     /// Its documents in quarantine.
     pub quarantined: Waiting,
+    /// Its copy, while that matters.
+    pub copying: Option<Arc<Copying>>,
     /// Its changes.
     pub input: mpsc::Receiver<LaneInput>,
     /// Its write sets.
@@ -56,6 +59,8 @@ pub struct RouterParts {
     pub listed_at: ClusterTime,
     /// Documents in quarantine.
     pub quarantined: HashMap<CollectionId, Waiting>,
+    /// Collections that are being copied.
+    pub copies: Copies,
     /// Positions up to which a database's changes are applied already.
     pub done: HashMap<String, Position>,
     /// The memory limit, one permit a byte.
@@ -86,6 +91,8 @@ pub struct Router {
     /// The executor that has changes of a source transaction whose last change is not routed yet.
     open: Option<usize>,
     joint: Option<Joint>,
+    /// The last watermark.
+    through: Option<Through>,
 }
 
 /// An executor that writes for others as well, since a source transaction has changes for all of them.
@@ -124,6 +131,7 @@ impl Router {
             busy: HashMap::new(),
             open: None,
             joint: None,
+            through: None,
         }
     }
 
@@ -150,13 +158,16 @@ impl Router {
     }
 
     /// Hands a document of the quarantine, as it is at the position that everything routed so far ends at, to its lane.
-    /// False when its database is further than that: what it holds is then not to be written over.
+    /// False when its database is further than that, or its collection is being copied: what is there is then not to be
+    /// written over.
     ///
     /// # Errors
     /// As [`Router::route`].
     pub async fn retry(&mut self, change: Change) -> Result<bool> {
         let done = self.parts.done.get(&*change.namespace.database);
-        if done.is_some_and(|done| change.position < *done) {
+        let time = change.position.cluster_time();
+        let copied = self.parts.copies.of(change.collection).is_none_or(|copying| copying.is_over(time));
+        if !copied || done.is_some_and(|done| change.position < *done) {
             return Ok(false);
         }
         if self.is_known(change.collection) {
@@ -167,11 +178,27 @@ impl Router {
         Ok(true)
     }
 
+    /// Hands what a copy has to tell to the lane of its collection; nothing happens when that is gone. Everything routed so
+    /// far must end at a boundary.
+    ///
+    /// # Errors
+    /// As [`Router::route`].
+    pub async fn teach(&mut self, id: CollectionId, namespace: &Namespace, lesson: Lesson) -> Result<()> {
+        if !self.is_known(id) {
+            return Ok(());
+        }
+        let Some(handle) = self.lane(id, namespace).await? else { return Ok(()) };
+        self.flush().await?;
+        self.run = Run { to: Some(handle), inputs: vec![LaneInput::Lesson(lesson)] };
+        self.flush().await
+    }
+
     /// Tells every executor that nothing before a position is still to come.
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when an executor has ended.
     pub async fn watermark(&mut self, through: &Through) -> Result<()> {
+        self.through = Some(through.clone());
         for executor in &self.executors {
             executor.send(Ticket::Watermark(through.clone())).await.map_err(|_| executor_ended())?;
         }
@@ -323,7 +350,8 @@ impl Router {
         self.send(self.writer_for(executor), open).await?;
         let quarantined = self.parts.quarantined.remove(&id).unwrap_or_default();
         let handle = Handle { lane, input: changes, executor, namespace: collection.namespace().clone() };
-        (self.parts.start_lane)(LaneParts { collection, database, quarantined, input, output });
+        let copying = self.parts.copies.of(id).cloned();
+        (self.parts.start_lane)(LaneParts { collection, database, quarantined, copying, input, output });
         self.lanes.insert(id, handle.clone());
         Ok(Some(handle))
     }
@@ -342,7 +370,12 @@ impl Router {
         }
         let at = self.databases.len() % self.parts.max_executors.max(1);
         if at == self.executors.len() {
-            self.executors.push((self.parts.start_executor)());
+            let executor = (self.parts.start_executor)();
+            // It had nothing of what came before; its channel is empty, so there is room.
+            if let Some(through) = self.through.clone() {
+                let _ = executor.try_send(Ticket::Watermark(through));
+            }
+            self.executors.push(executor);
         }
         let name: Arc<str> = database.into();
         self.parts.assigned.lock().unwrap_or_else(PoisonError::into_inner).insert(database.into(), at);

@@ -12,6 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["error"],
     &["mapping", "telemetry"],
+    &["copying"],
     &["source", "router", "lane", "sink"],
     &["config"],
     &["pipeline", "verify", "cutover"],

@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// Between two counts of connections.
 const COUNT: Duration = Duration::from_millis(20);
 
-const MIB: f64 = 1024.0 * 1024.0;
+pub const MIB: f64 = 1024.0 * 1024.0;
 
 pub struct Bench {
     pub arguments: Arguments,
@@ -54,7 +54,7 @@ impl Bench {
         for run in 1..=self.arguments.runs {
             let target = format!("{database}_{run}");
             self.postgres("postgres").await?.batch_execute(&format!("CREATE DATABASE {target}")).await?;
-            let mut daemon = self.start(&target, &format!("{database}.*"), &[])?;
+            let mut daemon = self.start(&target, &format!("{database}.*"), &[], &[])?;
             daemon.until("all is copied", |status| copied(status) >= documents).await?;
             let seconds = daemon.started.elapsed().as_secs_f64();
             case.add("documents/s", documents as f64 / seconds);
@@ -77,7 +77,7 @@ impl Bench {
         for run in 1..=self.arguments.runs {
             let target = format!("changing_{run}");
             self.postgres("postgres").await?.batch_execute(&format!("CREATE DATABASE {target}")).await?;
-            let mut daemon = self.start(&target, "changing.*", &[])?;
+            let mut daemon = self.start(&target, "changing.*", &[], &[])?;
             daemon.until("the first copy is done", streaming).await?;
             let postgres = self.postgres(&target).await?;
             postgres.batch_execute("CREATE TABLE by_hand AS TABLE changing.users; CHECKPOINT").await?;
@@ -145,14 +145,14 @@ impl Bench {
     ) -> Result<Case> {
         self.postgres("postgres").await?.batch_execute(&format!("CREATE DATABASE {target}")).await?;
         let include = if include.contains('.') { include.to_owned() } else { format!("{include}.*") };
-        let mut daemon = self.start(target, &include, environment)?;
+        let mut daemon = self.start(target, &include, environment, &[])?;
         daemon.until("the first copy is done", streaming).await?;
         self.compare(target, feeds).await?;
         daemon.stop().await?;
         for _ in 0..self.arguments.runs {
             change(&self.mongodb, feeds, changes).await?;
             let connections = self.count_connections().await?;
-            let mut daemon = self.start(target, &include, environment)?;
+            let mut daemon = self.start(target, &include, environment, &[])?;
             daemon.until("a change is applied", |status| applied(status) > 0).await?;
             let first = daemon.started.elapsed().as_secs_f64();
             daemon.until("the backlog is applied", |status| applied(status) >= changes).await?;
@@ -173,7 +173,7 @@ impl Bench {
         let mut feeds = [Feed::new("latency", "users", Shape::Users)];
         fill(&self.mongodb, &mut feeds, BASE).await?;
         self.postgres("postgres").await?.batch_execute("CREATE DATABASE latency").await?;
-        let mut daemon = self.start("latency", "latency.*", &[])?;
+        let mut daemon = self.start("latency", "latency.*", &[], &[])?;
         daemon.until("the first copy is done", streaming).await?;
         let [feed] = &mut feeds;
         self.beats(feed, 50).await?;
@@ -229,13 +229,20 @@ impl Bench {
         Ok((visible, acknowledged))
     }
 
-    fn start(&self, target: &str, include: &str, environment: &[(&str, &str)]) -> Result<Daemon> {
+    pub fn start(
+        &self,
+        target: &str,
+        include: &str,
+        environment: &[(&str, &str)],
+        arguments: &[&str],
+    ) -> Result<Daemon> {
         Daemon::start(&Launch {
             program: &self.arguments.daemon,
             source: &self.source,
             target: self.target_uri(target),
             include,
             environment,
+            arguments,
             log: self.arguments.work.join("tailwater.log"),
             servers: &self.arguments.servers,
         })
@@ -258,7 +265,7 @@ impl Bench {
         }
     }
 
-    async fn postgres(&self, database: &str) -> Result<tokio_postgres::Client> {
+    pub async fn postgres(&self, database: &str) -> Result<tokio_postgres::Client> {
         let (client, connection) = tokio_postgres::connect(&self.target_uri(database), NoTls).await?;
         tokio::spawn(connection);
         Ok(client)

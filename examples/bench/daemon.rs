@@ -29,6 +29,8 @@ pub struct Launch<'a> {
     pub include: &'a str,
     /// More of its configuration, as environment variables.
     pub environment: &'a [(&'a str, &'a str)],
+    /// What follows `run` on its command line.
+    pub arguments: &'a [&'a str],
     /// Where the log goes.
     pub log: PathBuf,
     /// The folder of the servers' instance.
@@ -51,7 +53,7 @@ impl Daemon {
         let log = File::options().create(true).append(true).open(&launch.log)?;
         // setpriv becomes the daemon, which then ends with us however that comes about.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM", "--"]).arg(launch.program).arg("run");
+        command.args(["--pdeathsig", "TERM", "--"]).arg(launch.program).arg("run").args(launch.arguments);
         // What somebody has set for another daemon or for our scripts is not to be measured.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("TAILWATER_")) {
             command.env_remove(name);
@@ -107,6 +109,20 @@ impl Daemon {
         let text = fs::read_to_string(format!("/proc/{}/status", self.pid()))?;
         let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
         Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
+    }
+
+    /// Waits until it has done what it was started for; gives the most memory that it ever had.
+    pub async fn until_it_ends(mut self) -> Result<u64> {
+        let mut peak = 0;
+        loop {
+            // What has ended takes no memory any more: the last look before counts.
+            peak = self.peak_memory().unwrap_or(peak);
+            match self.child.try_wait()? {
+                Some(status) if status.success() => return Ok(peak),
+                Some(status) => return Err(format!("the daemon ended with {status}: {}", self.last_words()).into()),
+                None => sleep(POLL).await,
+            }
+        }
     }
 
     /// Stops it as an operator would.

@@ -7,6 +7,7 @@ mod cases;
 mod daemon;
 mod load;
 mod mapping;
+mod memory;
 #[path = "../shared/random.rs"]
 mod random;
 mod readers;
@@ -29,7 +30,10 @@ use report::Case;
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 7] = ["mapping", "snapshot", "alter", "readers", "stream", "latency", "many"];
+const CASES: [&str; 8] = ["mapping", "snapshot", "alter", "readers", "stream", "latency", "many", LARGEST];
+
+/// The case that takes as long as all others together, and runs only when it is asked for.
+const LARGEST: &str = "snapshot-memory";
 
 /// Measures the daemon; `scripts/bench` calls this.
 #[derive(Parser)]
@@ -55,7 +59,10 @@ struct Arguments {
     /// A fraction of the load: shows that everything works, not how fast
     #[arg(long)]
     quick: bool,
-    /// Which cases; all by default
+    /// How many documents the case snapshot-memory has
+    #[arg(long)]
+    documents: Option<u64>,
+    /// Which cases; by default all but snapshot-memory
     #[arg(value_parser = CASES)]
     cases: Vec<String>,
 }
@@ -75,7 +82,10 @@ async fn main() -> ExitCode {
 
 async fn measure(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
-    let chosen = |name: &str| arguments.cases.is_empty() || arguments.cases.iter().any(|chosen| chosen == name);
+    let chosen = |name: &str| match arguments.cases.as_slice() {
+        [] => name != LARGEST,
+        cases => cases.iter().any(|chosen| chosen == name),
+    };
     let mut cases = Vec::new();
     if chosen("mapping") {
         eprintln!("bench: mapping");
@@ -103,6 +113,7 @@ async fn measure(arguments: Arguments) -> Result<()> {
                 cases.push(bench.stream(Shape::Users, 100_000 / tenth).await?);
                 cases.push(bench.stream(Shape::Students, 50_000 / tenth).await?);
             }
+            LARGEST => cases.push(bench.snapshot_memory(bench.arguments.documents.unwrap_or(1000 / tenth)).await?),
             "latency" => cases.push(bench.latency(500 / i64::try_from(tenth)?).await?),
             // Most of this case is making the collections; more changes would show little more.
             _ => cases.push(bench.many(10_000 / if bench.arguments.quick { 5 } else { 1 }).await?),

@@ -298,7 +298,7 @@ impl World {
                     super::model::json(anomaly.original.as_bytes());
                     super::model::json(anomaly.document_id.as_bytes());
                 }
-                Step::Release { .. } | Step::Orphans { .. } => {}
+                Step::Release { .. } | Step::Orphans { .. } | Step::Met { .. } => {}
             }
         }
         if widened {
@@ -332,7 +332,7 @@ impl World {
                     }
                     Step::Ddl(change) => panic!("a known document changes the shape: {change:?}"),
                     Step::Quarantine(held) => panic!("a known document {id} cannot be stored: {}", held.reason),
-                    Step::Anomaly(_) | Step::Release { .. } | Step::Orphans { .. } => {}
+                    Step::Anomaly(_) | Step::Release { .. } | Step::Orphans { .. } | Step::Met { .. } => {}
                 }
             }
             self.model.rows(rows);
@@ -481,7 +481,11 @@ impl World {
                         }
                         Step::Ddl(change) => panic!("a known document changes a restored shape: {change:?}"),
                         Step::Quarantine(held) => panic!("a known document goes to quarantine: {}", held.reason),
-                        Step::Row(_) | Step::Anomaly(_) | Step::Release { .. } | Step::Orphans { .. } => {}
+                        Step::Row(_)
+                        | Step::Anomaly(_)
+                        | Step::Release { .. }
+                        | Step::Orphans { .. }
+                        | Step::Met { .. } => {}
                     }
                 }
             }

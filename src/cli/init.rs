@@ -86,6 +86,9 @@ fn collection_example() -> String {
             "objects" => r#""flatten""#,
             "arrays" => r#""jsonb""#,
             "on_type_conflict" => r#""null""#,
+            "pipeline" => r#"[{ "$group" = { _id = "$user", total = { "$sum" = "$price" } } }]"#,
+            "ids_file" => r#""users.csv""#,
+            "ids_field" => r#""user""#,
             _ => r#"{ "placed_at" = { type = "timestamptz" }, "notes" = { form = "jsonb" } }"#,
         };
         text.push_str(&commented(&format!("# {} = {example}", key.name), key));
@@ -123,11 +126,13 @@ mod tests {
             |line: &str| line.strip_prefix("# ").is_some_and(|rest| rest.contains(" = ") || rest.starts_with("[["));
         let switched_on: Vec<&str> = text
             .lines()
-            .filter(|line| !line.contains("uri_file"))
+            // Files that are not there, and what needs one of them.
+            .filter(|line| !["uri_file", "ids_file", "ids_field"].iter().any(|key| line.contains(&format!("{key} ="))))
             .map(|line| if is_key(line) { &line[2..] } else { line })
             .collect();
         let config = load("all", &switched_on.join("\n")).expect("valid");
         assert_eq!(config.collections[0].table.as_deref(), Some("orders"));
+        assert!(config.collections[0].derived.is_some());
         assert!(switched_on.iter().all(|line| line.len() <= 120));
     }
 

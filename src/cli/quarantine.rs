@@ -51,7 +51,7 @@ pub(super) fn retry(
     Ok(outcome.status(wait))
 }
 
-async fn connect(config: &StatusConfig) -> Result<Target> {
+pub(super) async fn connect(config: &StatusConfig) -> Result<Target> {
     let Some(options) = &config.target else {
         let missing = Error::new(Kind::Configuration, Stage::Config, "target.uri is missing");
         return Err(missing.remedy("set it in the file or with --target URI"));

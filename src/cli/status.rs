@@ -10,13 +10,15 @@ use super::{print, run};
 use crate::config::StatusConfig;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::sink::status;
-use crate::telemetry::progress::{count, duration, quantity};
-use crate::telemetry::status::Status;
+use crate::telemetry::progress::{bytes, collections, count, duration, quantity, size};
+use crate::telemetry::status::{SnapshotStatus, Status};
 
 /// How long the daemon may take; it answers from memory.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The longest answer: a hundred thousand databases. Whoever sends more is not our daemon.
 const LONGEST_ANSWER: u64 = 16 << 20;
+/// Collections being copied that are shown: what leaves room for the rest on a screen.
+const COLLECTIONS: usize = 12;
 
 pub(super) fn status(config: StatusConfig, json: bool) -> Result<ExitCode> {
     let status = run::runtime()?.block_on(ask(&config))?;
@@ -79,26 +81,23 @@ fn body(answer: &str) -> Option<&str> {
 }
 
 fn screen(status: &Status) -> String {
-    let unknown = || "unknown".to_owned();
-    let time = |seconds: Option<f64>| seconds.map_or_else(unknown, duration);
     let mut lines = vec![("pipeline", status.pipeline.clone()), ("state", status.state.replace('_', " "))];
     lines.extend(status.reason.clone().map(|reason| ("reason", reason)));
     let rate = status.changes_per_second.map_or_else(String::new, |rate| format!(", {} per second", quantity(rate)));
     lines.extend([
         ("lag", time(status.lag_seconds)),
         ("changes", format!("{}{rate}", count(status.changes_applied))),
-        ("oplog window", time(status.oplog_window_seconds)),
+        ("oplog window", oplog_window(status)),
         ("anomalies", count(status.anomalies)),
         ("quarantined", count(status.quarantined)),
     ]);
-    let snapshot = &status.snapshot;
-    let mut copied = format!("{} of {} documents", count(snapshot.documents_done), count(snapshot.documents_total));
-    if snapshot.collections_left > 0 {
-        copied.push_str(&format!(", {} left", time(snapshot.eta_seconds)));
-    }
-    lines.push(("snapshot", copied));
+    lines.push(("snapshot", copied(&status.snapshot)));
     lines.push(("cutover", if status.can_cutover { "ready" } else { "not ready" }.to_owned()));
     let mut text: String = lines.iter().map(|(name, value)| format!("{name:<14}{value}\n")).collect();
+    let copying = collections(&status.snapshot, COLLECTIONS);
+    if !copying.is_empty() {
+        text.push_str(&format!("\n{}\n", copying.join("\n")));
+    }
     if !status.databases.is_empty() {
         let names = status.databases.iter().map(|database| database.name.chars().count());
         let width = names.max().unwrap_or(0).clamp(8, 64);
@@ -112,12 +111,47 @@ fn screen(status: &Status) -> String {
     text
 }
 
+fn time(seconds: Option<f64>) -> String {
+    seconds.map_or_else(|| "unknown".to_owned(), duration)
+}
+
+/// What is left until history is lost, should the position stand still.
+fn oplog_window(status: &Status) -> String {
+    let left =
+        status.oplog_window_seconds.map_or_else(|| "unknown".to_owned(), |left| format!("{} left", duration(left)));
+    let warning =
+        if status.oplog_window_is_short() { ": less than half; enlarge the oplog (replSetResizeOplog)" } else { "" };
+    left + warning
+}
+
+fn copied(snapshot: &SnapshotStatus) -> String {
+    if snapshot.collections_left == 0 {
+        let documents = format!("{} documents", count(snapshot.documents_done));
+        return if snapshot.bytes_done == 0 {
+            documents
+        } else {
+            format!("{documents}, {}", bytes(snapshot.bytes_done))
+        };
+    }
+    let rate = snapshot.bytes_per_second.map_or_else(String::new, |rate| format!("{} per second, ", size(rate)));
+    format!(
+        "{}%: {} of {}, {} of {} documents, {rate}{} left",
+        snapshot.percent(),
+        bytes(snapshot.bytes_done),
+        bytes(snapshot.bytes_total),
+        count(snapshot.documents_done),
+        count(snapshot.documents_total),
+        time(snapshot.eta_seconds)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::{ask, body, from_daemon, screen};
     use crate::config::StatusConfig;
+    use crate::model::namespace::Namespace;
     use crate::model::position::ClusterTime;
     use crate::model::secret::Secret;
     use crate::model::state::State;
@@ -145,13 +179,33 @@ changes       1,234
 oplog window  unknown
 anomalies     0
 quarantined   0
-snapshot      0 of 0 documents
+snapshot      0 documents
 cutover       ready
 
 database  consistent             lag  applied up to
 school    yes                    2 s  98:3
 ";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_screen_during_the_snapshot() {
+        let telemetry = telemetry();
+        for (name, documents, bytes) in [("a", 1000, 10 << 20), ("b", 20, 30 << 20)] {
+            telemetry.snapshot_started(&Namespace::new("school", name), documents, bytes);
+        }
+        telemetry.snapshot_resumed(&Namespace::new("school", "a"), 250, 5 << 20);
+        telemetry.oplog_window(1.0);
+        telemetry.server_time(ClusterTime { seconds: 200, ordinal: 1 });
+        let text = screen(&telemetry.status());
+        for line in [
+            "snapshot      12%: 5.0 MiB of 40 MiB, 250 of 1,020 documents, unknown left",
+            "oplog window  1 s left: less than half; enlarge the oplog (replSetResizeOplog)",
+            "school.b   0%       0 B/30 MiB                               0/20 documents",
+            "school.a  50%   5.0 MiB/10 MiB                               250/1,000 documents",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\nis not in\n{text}");
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Reads the `[[collection]]` entries.
 
+use super::Open;
 use super::columns;
+use super::derived;
 use super::keys::COLLECTION_KEYS;
 use super::layers::{Origin, Raw, Settings};
 use super::reader::{Choices, Reader, unknown_in_collection};
@@ -8,10 +10,10 @@ use crate::mapping::options::CollectionOptions;
 use crate::model::namespace::Namespace;
 
 /// Reads all entries; problems go to `reader`.
-pub(super) fn read(reader: &mut Reader, entries: Vec<(Origin, Settings)>) -> Vec<CollectionOptions> {
+pub(super) fn read(reader: &mut Reader, entries: Vec<(Origin, Settings)>, open: Open<'_>) -> Vec<CollectionOptions> {
     let mut collections: Vec<CollectionOptions> = Vec::new();
     for (origin, settings) in entries {
-        let Some(collection) = entry(reader, &origin, settings) else { continue };
+        let Some(collection) = entry(reader, &origin, settings, open) else { continue };
         if collections.iter().any(|other| other.namespace == collection.namespace) {
             reader.wrong(origin, format!("collection {} is set twice", collection.namespace));
         } else {
@@ -21,12 +23,13 @@ pub(super) fn read(reader: &mut Reader, entries: Vec<(Origin, Settings)>) -> Vec
     collections
 }
 
-fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option<CollectionOptions> {
+fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings, open: Open<'_>) -> Option<CollectionOptions> {
     let namespace = text(reader, &mut settings, "namespace");
     let table = text(reader, &mut settings, "table");
     let objects = choice(reader, &mut settings, "objects", columns::OBJECTS);
     let arrays = choice(reader, &mut settings, "arrays", columns::ARRAYS);
     let on_type_conflict = choice(reader, &mut settings, "on_type_conflict", columns::ON_TYPE_CONFLICT);
+    let derived = derived::read(reader, &mut settings, open);
     let mut paths = Vec::new();
     for (key, setting) in settings {
         match (key.strip_prefix("columns."), key.as_str(), &setting.value) {
@@ -50,14 +53,14 @@ fn entry(reader: &mut Reader, origin: &Origin, mut settings: Settings) -> Option
         None => (None, None),
         Some((text, origin)) => table_of(reader, &text, origin)?,
     };
-    Some(CollectionOptions { namespace, schema, table, objects, arrays, on_type_conflict, paths })
+    Some(CollectionOptions { namespace, schema, table, objects, arrays, on_type_conflict, paths, derived })
 }
 
-fn text(reader: &mut Reader, settings: &mut Settings, key: &str) -> Option<(String, Origin)> {
+pub(super) fn text(reader: &mut Reader, settings: &mut Settings, key: &str) -> Option<(String, Origin)> {
     let setting = settings.remove(key)?;
     match setting.value {
         Raw::Text(text) => Some((text, setting.origin)),
-        Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
+        Raw::Integer(_) | Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_) => {
             reader.wrong(setting.origin, format!("collection.{key} must be a text"));
             None
         }

@@ -59,7 +59,7 @@ fn split(reader: &mut Reader, key: String, setting: Setting) -> Option<(String, 
             reader.wrong(setting.origin, message);
             return None;
         }
-        Raw::Integer(_) | Raw::List(_) | Raw::Other(_) => {
+        Raw::Integer(_) | Raw::List(_) | Raw::Documents(_) | Raw::Other(_) => {
             reader.wrong(setting.origin, format!("collection.columns.{key} must be a text"));
             return None;
         }

@@ -19,7 +19,7 @@ const fn key(name: &'static str, default: &'static str, help: &'static str) -> K
 }
 
 /// Every key outside `[[collection]]`, in the order of the file.
-pub const KEYS: [Key; 27] = [
+pub const KEYS: [Key; 28] = [
     key("pipeline", r#""default""#, "one checkpoint, one writer; a second daemon of that name stands by"),
     key("source.uri", "", "connection string of the replica set or of mongos"),
     key("source.uri_file", "", "or a file that holds it"),
@@ -70,20 +70,32 @@ pub const KEYS: [Key; 27] = [
         "columns of one table; fields that come later go into its column _extra; 1 to 1500",
     ),
     key("snapshot.parallel", "4", "ranges copied at the same time, 1 to 64"),
+    key(
+        "snapshot.max_bytes_per_second",
+        r#""""#,
+        r#"what the copy may read from the source in a second; KiB, MiB or GiB, at least 1MiB; "" is no limit"#,
+    ),
     key("limits.memory_limit", r#""256MiB""#, "changes that wait in memory; KiB, MiB or GiB, at least 16MiB"),
-    key("on.history_lost", r#""stop""#, "what to do when the oplog no longer reaches back to the position"),
+    key(
+        "on.history_lost",
+        r#""stop""#,
+        "when the oplog no longer reaches back to the position: stop, or resnapshot (copy again, in place)",
+    ),
     key("http.listen", r#""127.0.0.1:9187""#, r#"metrics, probes, status and a page for people; "" switches it off"#),
     key("log.format", r#""auto""#, "text, json, or auto: text on a terminal, JSON otherwise"),
     key("log.level", r#""info""#, "error, warn, info, debug or trace"),
 ];
 
 /// The keys of one `[[collection]]` entry.
-pub const COLLECTION_KEYS: [Key; 6] = [
+pub const COLLECTION_KEYS: [Key; 9] = [
     key("namespace", "", "the collection, database.collection"),
     key("table", "", "its table in PostgreSQL, table or schema.table"),
     key("objects", "", "as mapping.objects, for this collection"),
     key("arrays", "", "as mapping.arrays, for this collection"),
     key("on_type_conflict", "", "as mapping.on_type_conflict, for this collection"),
+    key("pipeline", "", "the table gets this aggregation's results, once, and does not follow"),
+    key("ids_file", "", "a CSV file; the table gets only documents with an id of its first column, once"),
+    key("ids_field", "", "the field that has those ids, _id if not set"),
     key("columns", "", "type, form and on_type_conflict of single paths"),
 ];
 
@@ -119,7 +131,7 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{COLLECTION_KEYS, KEYS, distance, nearest};
+    use super::{COLLECTION_KEYS, KEYS, Key, distance, nearest};
 
     #[test]
     fn the_documentation_has_a_row_for_every_key() {
@@ -128,6 +140,18 @@ mod tests {
         let rows = KEYS.iter().map(|key| format!("| `{}` | {} | {} |", key.name, code(key.default), key.help));
         let missing: Vec<_> = rows.filter(|row| !documentation.lines().any(|line| line == row)).collect();
         assert!(missing.is_empty(), "rows missing in docs/operations.md:\n{}", missing.join("\n"));
+    }
+
+    #[test]
+    fn the_documentation_has_every_key_of_a_collection() {
+        let documentation = include_str!("../../docs/operations.md");
+        let has = |key: &Key| {
+            let starts = [format!("{} = ", key.name), format!("[collection.{}]", key.name)];
+            let explained = |line: &str| starts.iter().any(|start| line.starts_with(start)) && line.contains(" # ");
+            documentation.lines().any(explained)
+        };
+        let missing: Vec<_> = COLLECTION_KEYS.iter().filter(|key| !has(key)).map(|key| key.name).collect();
+        assert!(missing.is_empty(), "not under [[collection]] in docs/operations.md: {missing:?}");
     }
 
     #[test]

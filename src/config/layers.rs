@@ -9,6 +9,8 @@ use std::fmt;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::json;
+
 /// The prefix of our environment variables.
 const PREFIX: &str = "TAILWATER_";
 
@@ -45,6 +47,8 @@ pub(super) enum Raw {
     Integer(i64),
     /// A list of texts.
     List(Vec<String>),
+    /// A list of tables, as Extended JSON.
+    Documents(String),
     /// A section with nothing in it.
     Empty,
     /// Any other value, by its type's name; of a boolean, its word.
@@ -188,6 +192,9 @@ fn raw(value: &DeValue<'_>) -> Raw {
         return Raw::Empty;
     }
     match value.as_array() {
+        Some(list) if !list.is_empty() && list.iter().all(|item| item.get_ref().is_table()) => {
+            Raw::Documents(json::of_list(list))
+        }
         Some(list) => texts(list).map_or(Raw::Other("a list of something else than texts"), Raw::List),
         None => Raw::Other(value.as_bool().map_or(value.type_str(), |yes| if yes { "true" } else { "false" })),
     }

@@ -7,6 +7,8 @@
 
 mod collection;
 mod columns;
+mod derived;
+mod json;
 mod keys;
 mod layers;
 mod reader;
@@ -60,12 +62,23 @@ pub struct Config {
     pub collections: Vec<CollectionOptions>,
     /// The snapshot.
     pub snapshot: SnapshotOptions,
+    /// What to do when the source no longer has what comes after the position.
+    pub history_lost: HistoryLost,
     /// Limits.
     pub limits: Limits,
     /// The HTTP endpoint.
     pub http: HttpOptions,
     /// Logs.
     pub log: LogOptions,
+}
+
+/// What to do when the source no longer has what comes after the position.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryLost {
+    /// End, and leave the decision to an operator.
+    Stop,
+    /// Copy everything again, over the rows that are there.
+    Resnapshot,
 }
 
 /// What `tailwater status` needs: where the daemon listens, and the target to ask when it does not answer.
@@ -207,10 +220,13 @@ impl Draft {
             target: target(reader, target_uri.unwrap_or_default()),
             has_target: target_given,
             mapping: mapping(reader),
-            collections: collection::read(reader, entries),
-            snapshot: SnapshotOptions {
-                parallel: reader.number("snapshot.parallel", SnapshotOptions::default().parallel, &(1..=64)),
-            },
+            collections: collection::read(reader, entries, open),
+            snapshot: snapshot(reader),
+            history_lost: reader.choice(
+                "on.history_lost",
+                HistoryLost::Stop,
+                &[("stop", Some(HistoryLost::Stop)), ("resnapshot", Some(HistoryLost::Resnapshot))],
+            ),
             limits: Limits {
                 memory: reader.bytes("limits.memory_limit", Limits::default().memory, (16 << 20, "16MiB")),
             },
@@ -221,11 +237,10 @@ impl Draft {
     }
 }
 
-/// Keys of the contract with one value only in this version: the value is checked and then implied.
+/// A key of the contract with one value only in this version: the value is checked and then implied.
 fn refuse_what_is_not_available(reader: &mut Reader) {
     // Foreign keys come with the cutover, which this version does not have: both words mean the same today.
     reader.choice("mapping.foreign_keys", (), &[("cutover", Some(())), ("never", Some(())), ("always", None)]);
-    reader.choice("on.history_lost", (), &[("stop", Some(())), ("resnapshot", None)]);
 }
 
 /// The name stands in the catalog's keys, in metrics and in lock names.
@@ -282,6 +297,16 @@ fn mapping(reader: &mut Reader) -> MappingOptions {
             default.on_drop,
             &[("drop", Some(OnDrop::Drop)), ("keep", Some(OnDrop::Keep))],
         ),
+    }
+}
+
+fn snapshot(reader: &mut Reader) -> SnapshotOptions {
+    let default = SnapshotOptions::default();
+    // With less, a single range would take minutes, and the source forgets the time at which it is read.
+    let limit = reader.limit("snapshot.max_bytes_per_second", (1 << 20, "1MiB"));
+    SnapshotOptions {
+        parallel: reader.number("snapshot.parallel", default.parallel, &(1..=64)),
+        max_bytes_per_second: limit.map(|bytes| u64::try_from(bytes).unwrap_or(u64::MAX)),
     }
 }
 

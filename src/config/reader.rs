@@ -41,7 +41,7 @@ impl Reader {
         let setting = self.take(key)?;
         match setting.value {
             Raw::Text(text) => Some((text, setting.origin)),
-            other @ (Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_)) => {
+            other @ (Raw::Integer(_) | Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_)) => {
                 self.wrong(setting.origin, format!("{key} must be a text, not {}", other.type_name()));
                 None
             }
@@ -76,7 +76,7 @@ impl Reader {
             Raw::Other("false") => false,
             Raw::Text(text) if text == "true" => true,
             Raw::Text(text) if text == "false" => false,
-            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) | Raw::Empty | Raw::Other(_) => {
+            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_) => {
                 self.wrong(setting.origin, format!("{key} must be true or false"));
                 default
             }
@@ -89,7 +89,7 @@ impl Reader {
         let number = match &setting.value {
             Raw::Integer(number) => usize::try_from(*number).ok(),
             Raw::Text(text) => text.trim().parse().ok(),
-            Raw::List(_) | Raw::Empty | Raw::Other(_) => None,
+            Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_) => None,
         };
         match number.filter(|number| range.contains(number)) {
             Some(number) => number,
@@ -107,16 +107,32 @@ impl Reader {
     /// A size in bytes.
     pub fn bytes(&mut self, key: &str, default: usize, least: (usize, &str)) -> usize {
         let Some(setting) = self.take(key) else { return default };
+        self.size(key, setting, least, "").unwrap_or(default)
+    }
+
+    /// A size in bytes, or `""` for none.
+    pub fn limit(&mut self, key: &str, least: (usize, &str)) -> Option<usize> {
+        let setting = self.take(key)?;
+        match &setting.value {
+            Raw::Text(text) if text.is_empty() => None,
+            Raw::Text(_) | Raw::Integer(_) | Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_) => {
+                self.size(key, setting, least, ", or \"\" for no limit")
+            }
+        }
+    }
+
+    fn size(&mut self, key: &str, setting: Setting, least: (usize, &str), or: &str) -> Option<usize> {
         let bytes = match &setting.value {
             Raw::Integer(number) => usize::try_from(*number).ok(),
             Raw::Text(text) => size::parse(text),
-            Raw::List(_) | Raw::Empty | Raw::Other(_) => None,
+            Raw::List(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_) => None,
         };
-        bytes.filter(|bytes| *bytes >= least.0).unwrap_or_else(|| {
-            let wanted = format!("{key} must be a size such as \"256MiB\" (KiB, MiB, GiB), at least {}", least.1);
+        let size = bytes.filter(|bytes| *bytes >= least.0);
+        if size.is_none() {
+            let wanted = format!("{key} must be a size such as \"256MiB\" (KiB, MiB, GiB), at least {}{or}", least.1);
             self.wrong(setting.origin, wanted);
-            default
-        })
+        }
+        size
     }
 
     /// A list, in the environment comma separated, each item read by `parse`.
@@ -127,7 +143,7 @@ impl Reader {
             Raw::Text(text) => {
                 text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
             }
-            other @ (Raw::Integer(_) | Raw::Empty | Raw::Other(_)) => {
+            other @ (Raw::Integer(_) | Raw::Documents(_) | Raw::Empty | Raw::Other(_)) => {
                 self.wrong(setting.origin, format!("{key} must be a list of texts, not {}", other.type_name()));
                 return Vec::new();
             }
@@ -223,6 +239,7 @@ impl Raw {
             Raw::Text(_) => "a text",
             Raw::Integer(_) => "a number",
             Raw::List(_) => "a list",
+            Raw::Documents(_) => "a list of tables",
             Raw::Empty => "a section",
             Raw::Other(name) => name,
         }

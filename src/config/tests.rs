@@ -2,8 +2,10 @@
 
 use super::keys::KEYS;
 use super::layers::Layers;
-use super::{Config, ReadPreference, UpdateForm};
-use crate::mapping::options::{Naming, NestedForm, OnDrop, OnTypeConflict, PathOptions};
+use super::{Config, HistoryLost, ReadPreference, UpdateForm};
+use crate::mapping::json::{Flavour, to_text};
+use crate::mapping::options::{Ids, Naming, NestedForm, OnDrop, OnTypeConflict, PathOptions};
+use crate::model::bson::Value;
 use crate::model::namespace::Namespace;
 use crate::model::table::{Metadata, PgType};
 use crate::telemetry::options::{LogFormat, LogLevel};
@@ -19,6 +21,9 @@ fn parse(file: &str, environment: &[(&str, &str)], flags: &[(&'static str, &str,
     }
     let open = |path: &str| match path {
         "/secret" => Ok("mongodb://from-a-file/\n".to_owned()),
+        "users.csv" => Ok("user,name\n17,Ada\n\"17\",again\n\nb\n".to_owned()),
+        "empty.csv" => Ok("user\n\n".to_owned()),
+        "broken.csv" => Ok("a\n\"b\n".to_owned()),
         _ => Err(std::io::Error::other("no such file")),
     };
     Config::parse(layers, &open, super::Needs::BOTH).map_err(|error| error.to_string())
@@ -245,9 +250,33 @@ fn everything_wrong_is_reported_at_once_with_its_place() {
 
 #[test]
 fn what_the_contract_has_and_this_version_has_not_is_refused_by_name() {
-    for (key, value) in [("mapping.foreign_keys", "always"), ("on.history_lost", "resnapshot")] {
-        let message = with_uris(&format!("{key} = {value:?}")).expect_err(key);
-        assert!(message.contains(&format!("{key} = {value:?} is not available in this version")), "{message}");
+    let message = with_uris("mapping.foreign_keys = \"always\"").expect_err("not available");
+    assert!(message.contains("mapping.foreign_keys = \"always\" is not available in this version"), "{message}");
+}
+
+#[test]
+fn lost_history_stops_unless_it_may_be_copied_again() {
+    let set = |value: &str| with_uris(&format!("on.history_lost = {value:?}"));
+    assert_eq!(with_uris("").expect("config").history_lost, HistoryLost::Stop);
+    assert_eq!(set("stop").expect("config").history_lost, HistoryLost::Stop);
+    assert_eq!(set("resnapshot").expect("config").history_lost, HistoryLost::Resnapshot);
+    let message = set("ignore").expect_err("unknown");
+    assert!(message.contains("on.history_lost = \"ignore\" must be \"stop\" or \"resnapshot\""), "{message}");
+}
+
+#[test]
+fn the_snapshot_is_throttled_only_on_demand() {
+    let limit = |file: &str, environment: &[(&str, &str)]| {
+        parse(&format!("{file}\n{URIS}"), environment, &[]).map(|config| config.snapshot.max_bytes_per_second)
+    };
+    assert_eq!(limit("", &[]), Ok(None));
+    assert_eq!(limit("snapshot.max_bytes_per_second = \"20MiB\"", &[]), Ok(Some(20 << 20)));
+    assert_eq!(limit("snapshot.max_bytes_per_second = 5000000", &[]), Ok(Some(5_000_000)));
+    let lifted = [("TAILWATER_SNAPSHOT__MAX_BYTES_PER_SECOND", "")];
+    assert_eq!(limit("snapshot.max_bytes_per_second = \"20MiB\"", &lifted), Ok(None), "lifted by the environment");
+    for wrong in ["\"1KiB\"", "0", "\"fast\"", "true"] {
+        let message = limit(&format!("snapshot.max_bytes_per_second = {wrong}"), &[]).expect_err(wrong);
+        assert!(message.ends_with("at least 1MiB, or \"\" for no limit"), "{message}");
     }
 }
 
@@ -271,6 +300,111 @@ fn collections_are_checked() {
     assert!(message.contains("each under [[collection]]"), "{message}");
     let plain = with_uris("[[collection]]\nnamespace = \"a.b\"\ntable = \"t\"").expect("config");
     assert_eq!((plain.collections[0].schema.as_deref(), plain.collections[0].table.as_deref()), (None, Some("t")));
+}
+
+#[test]
+fn a_table_may_be_derived_from_a_pipeline_and_a_list_of_ids() {
+    let tables = r#"
+[[collection]]
+namespace = "a.tables"
+ids_file = "users.csv"
+ids_field = "user"
+pipeline = [
+    { "$match" = { z = { "$gte" = 2024-05-06T07:08:09Z }, a = { "$oid" = "635b79e231d82a8ab1de863b" } } },
+    { "$sort" = { z = 1, a = -1.5 } },
+]
+[[collection]]
+namespace = "a.text"
+pipeline = """[
+  {"$match": {"z": {"$gte": {"$date": "2024-05-06T07:08:09Z"}}, "a": {"$oid": "635b79e231d82a8ab1de863b"}}},
+  {"$sort": {"z": 1, "a": -1.5}}]"""
+[[collection]]
+namespace = "a.ids"
+ids_file = "users.csv"
+[[collection]]
+namespace = "a.one_by_one"
+[[collection.pipeline]]
+"$skip" = 1
+[[collection.pipeline]]
+"$limit" = 2
+[[collection]]
+namespace = "a.b"
+"#;
+    let config = with_uris(tables).expect("config");
+    let [tables, text, ids, one_by_one, plain] = config.collections.as_slice() else { panic!("five") };
+    let (tables, text) = (tables.derived.as_ref().expect("derived"), text.derived.as_ref().expect("derived"));
+    assert_eq!(tables.pipeline, text.pipeline);
+    assert_eq!((tables.pipeline.len(), &text.ids), (2, &None));
+    let users = tables.ids.as_ref().expect("ids");
+    assert_eq!((users.field(), users.partitions().len()), ("user", 1));
+    let stage = users.partitions()[0].as_doc();
+    let stage = to_text(Value::Document(stage), Flavour::Canonical).expect("JSON");
+    assert_eq!(stage, r#"{"$match":{"user":{"$in":[{"$numberLong":"17"},"17","b"]}}}"#);
+    let ids = ids.derived.as_ref().expect("derived");
+    assert_eq!(ids.ids.as_ref().map(Ids::field), Some("_id"));
+    assert_eq!((ids.pipeline.len(), one_by_one.derived.as_ref().map(|derived| derived.pipeline.len())), (0, Some(2)));
+    assert_eq!(plain.derived, None);
+}
+
+#[test]
+fn what_is_wrong_with_a_derived_table_is_named() {
+    for (entry, problem) in [
+        (
+            "pipeline = 3",
+            "t.toml:3: collection.pipeline must be a list of stages, [{ \"$match\" = { … } }, …] or the same",
+        ),
+        ("pipeline = [\"$match\"]", "collection.pipeline must be a list of stages"),
+        ("pipeline = { \"$match\" = { a = 1, b = 2 } }", "collection.pipeline must be a list of stages"),
+        (
+            "pipeline = \"[{]\"",
+            "collection.pipeline must be a list of stages, [{ \"$match\" = { … } }, …] or the same as a text of Extended JSON: it is no JSON: ",
+        ),
+        ("pipeline = \"{}\"", "Extended JSON: it is no list"),
+        (
+            "pipeline = [{ \"$match\" = { at = 2024-05-06 } }]",
+            "Extended JSON: $date is not as Extended JSON v2 writes it",
+        ),
+        ("pipeline = [{ \"$limit\" = 9223372036854775808 }]", "$numberLong is not as"),
+        (
+            "pipeline = [{ \"$limit\" = 1 }, { limit = 1 }]",
+            "collection.pipeline: stage 2 must have one field, the stage's name",
+        ),
+        ("pipeline = [{ \"$limit\" = 1, \"$skip\" = 1 }]", "collection.pipeline: stage 1 must have one field"),
+        (
+            "pipeline = [{ \"$out\" = \"x\" }]",
+            "collection.pipeline: stage 1 is $out, which writes into MongoDB; leave it out",
+        ),
+        (
+            "pipeline = '[{\"$merge\": {\"into\": \"x\"}}]'",
+            "collection.pipeline: stage 1 is $merge, which writes into MongoDB",
+        ),
+        ("pipelines = []", "unknown key collection.pipelines; did you mean pipeline?"),
+        ("ids_file = 3", "collection.ids_file must be a text"),
+        (
+            "ids_file = \"gone.csv\"",
+            "t.toml:3: collection.ids_file: cannot read gone.csv: no such file; it must name a CSV file",
+        ),
+        (
+            "ids_file = \"empty.csv\"\nids_field = \"user\"",
+            "collection.ids_file: empty.csv lists no id; write one on each line",
+        ),
+        ("ids_file = \"broken.csv\"", "collection.ids_file: broken.csv:2: a quote is not closed"),
+        (
+            "ids_file = \"users.csv\"\nids_field = \"$user\"",
+            "t.toml:4: collection.ids_field = \"$user\" must be the name of a field",
+        ),
+        (
+            "ids_field = \"user\"",
+            "t.toml:3: collection.ids_field is set without collection.ids_file, which lists the ids",
+        ),
+    ] {
+        let message = with_uris(&format!("[[collection]]\nnamespace = \"a.b\"\n{entry}")).expect_err(entry);
+        assert!(message.contains(problem), "{entry}: {message}");
+        assert!(!message.contains("errors"), "{entry}: one problem only: {message}");
+    }
+    let two = "pipeline = [{ \"$out\" = \"x\" }]\nids_file = \"gone.csv\"";
+    let message = with_uris(&format!("[[collection]]\nnamespace = \"a.b\"\n{two}")).expect_err("two");
+    assert!(message.contains("2 errors"), "{message}");
 }
 
 #[test]

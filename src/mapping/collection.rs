@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::delta::check_names;
 use super::document::{Borrowed, Pass};
 use super::names::TableNames;
-use super::options::{CollectionOptions, MappingOptions};
+use super::options::{CollectionOptions, Derived, MappingOptions};
 use super::policy::Policies;
 use super::shape::{ColumnState, Node};
 use crate::model::bson::{Doc, Document, Malformed, Value};
@@ -77,6 +77,12 @@ impl Shared {
 
     fn own(&self, namespace: &Namespace) -> Option<&CollectionOptions> {
         self.collections.iter().find(|options| options.namespace == *namespace)
+    }
+
+    /// How the table of a collection is filled, where not by its documents.
+    #[must_use]
+    pub fn derived(&self, namespace: &Namespace) -> Option<&Derived> {
+        self.own(namespace)?.derived.as_ref()
     }
 
     /// The options that hold for the paths of a collection.
@@ -246,6 +252,12 @@ impl Collection {
         let mut key = Key::default();
         key.push(&self.id_cell(&id).ok()?);
         (self.tables.len() > 1).then(|| (self.tables.clone(), key))
+    }
+
+    /// True when its table is filled at the snapshot alone, by what is derived from its documents.
+    #[must_use]
+    pub fn is_derived(&self) -> bool {
+        self.shared.derived(&self.namespace).is_some()
     }
 
     /// Options that every collection shares.

@@ -400,6 +400,7 @@ mod tests {
     }
 
     #[test]
+    #[expect(clippy::excessive_precision, reason = "numbers between two shortest decimals are what this is about")]
     fn doubles_are_printed_as_postgresql_prints_them() {
         // SELECT 1e23::float8, 1e22::float8, 9007199254740993::float8, 5e-324::float8, 1627897894678908.25::float8
         for (number, text) in [

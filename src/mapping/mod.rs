@@ -7,6 +7,7 @@ pub mod cell;
 pub mod collection;
 pub mod compact;
 pub mod delta;
+pub mod derived;
 mod document;
 mod extra;
 mod grow;
@@ -20,7 +21,7 @@ pub mod numeric;
 pub mod options;
 pub mod policy;
 pub mod restore;
-mod root;
+pub mod root;
 pub mod shape;
 pub mod types;
 

@@ -1,5 +1,6 @@
 //! What the configuration says about the mapping.
 
+pub use super::derived::{Derived, Ids, Listed};
 use crate::model::namespace::Namespace;
 use crate::model::table::{Metadata, PgType};
 
@@ -80,6 +81,8 @@ pub struct CollectionOptions {
     pub on_type_conflict: Option<OnTypeConflict>,
     /// Options for single paths; no path twice.
     pub paths: Vec<PathOptions>,
+    /// What its table is filled with, once, instead of its documents and what becomes of them.
+    pub derived: Option<Derived>,
 }
 
 /// Options for one path of a collection.
@@ -120,7 +123,7 @@ impl CollectionOptions {
     #[must_use]
     pub fn new(namespace: Namespace) -> Self {
         let (schema, table, objects, arrays, on_type_conflict) = (None, None, None, None, None);
-        Self { namespace, schema, table, objects, arrays, on_type_conflict, paths: Vec::new() }
+        Self { namespace, schema, table, objects, arrays, on_type_conflict, paths: Vec::new(), derived: None }
     }
 }
 

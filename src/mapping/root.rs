@@ -26,6 +26,22 @@ const MAX_ID_BYTES: usize = 2500;
 /// number: 2 to the 62 reads 4611686018427388000.
 const WIDE: f64 = 9_007_199_254_740_992.0;
 
+/// How the key of a root table stands for ids.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredKey {
+    /// It is the id.
+    Id {
+        /// Its type.
+        ty: PgType,
+        /// The BSON types that lie in it.
+        seen: Vec<&'static str>,
+        /// The subtype of its binary data, where it has such.
+        subtype: Option<u8>,
+    },
+    /// It is the digest of the id's canonical form.
+    Digest,
+}
+
 /// What an id asks of the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fit {
@@ -109,6 +125,14 @@ impl Collection {
         } else {
             Fit::Widens(joined)
         }
+    }
+
+    /// How the root's key stands for ids; `None` before the first document.
+    #[must_use]
+    pub fn stored_key(&self) -> Option<StoredKey> {
+        let column = self.id_column.as_ref()?;
+        let (ty, seen, subtype) = (column.ty, column.seen.names(), column.subtype);
+        Some(if column.index == 0 { StoredKey::Id { ty, seen, subtype } } else { StoredKey::Digest })
     }
 
     /// Keeps in mind what ids there are.

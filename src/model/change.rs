@@ -70,6 +70,19 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// True when it changes one document; all else changes its collection.
+    #[must_use]
+    pub fn is_of_a_document(&self) -> bool {
+        match self {
+            Operation::Insert { .. }
+            | Operation::Replace { .. }
+            | Operation::Update { .. }
+            | Operation::Delete { .. }
+            | Operation::Retry { .. } => true,
+            Operation::Create | Operation::Drop | Operation::Rename { .. } | Operation::DropDatabase => false,
+        }
+    }
+
     /// The label in metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -16,6 +16,8 @@ pub struct Limits {
 pub struct SnapshotOptions {
     /// Ranges copied at the same time.
     pub parallel: usize,
+    /// Bytes of BSON that all readers together may take from the source in a second.
+    pub max_bytes_per_second: Option<u64>,
 }
 
 impl Default for Limits {
@@ -27,6 +29,6 @@ impl Default for Limits {
 
 impl Default for SnapshotOptions {
     fn default() -> Self {
-        Self { parallel: 4 }
+        Self { parallel: 4, max_bytes_per_second: None }
     }
 }

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod identifier;
 pub mod limits;
 pub mod namespace;
+pub mod order;
 pub mod position;
 pub mod row;
 pub mod secret;

@@ -13,6 +13,17 @@ pub struct ClusterTime {
     pub ordinal: u32,
 }
 
+impl ClusterTime {
+    /// The one before.
+    #[must_use]
+    pub fn before(self) -> Self {
+        match self.ordinal.checked_sub(1) {
+            Some(ordinal) => Self { ordinal, ..self },
+            None => Self { seconds: self.seconds.saturating_sub(1), ordinal: u32::MAX },
+        }
+    }
+}
+
 impl fmt::Display for ClusterTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.seconds, self.ordinal)
@@ -144,6 +155,14 @@ impl Position {
         self.cluster_time
     }
 
+    /// The latest cluster time of which something may lie before it. A high-water mark lies before all events of its own.
+    #[must_use]
+    pub fn latest_before(&self) -> ClusterTime {
+        // After `82`, the time, and the version in two bytes comes the token's type: zero (`29`) for a mark.
+        let is_mark = matches!(&self.place, Place::Token(token) if token.get(22..24) == Some("29"));
+        if is_mark { self.cluster_time.before() } else { self.cluster_time }
+    }
+
     /// True when nothing more of its cluster time can come after it.
     #[must_use]
     pub fn is_after_its_time(&self) -> bool {
@@ -201,6 +220,9 @@ mod tests {
         let mark = position("826B035AF8000000022B0429296E1404");
         let event = position("826B035AF8000000022B042C0100296E5A10");
         assert!(mark < event);
+        let (seconds, ordinal) = (0x6B03_5AF8, 1);
+        assert_eq!(mark.latest_before(), ClusterTime { seconds, ordinal });
+        assert_eq!(event.latest_before(), event.cluster_time());
         assert_eq!((mark.cluster_time().seconds, mark.cluster_time().ordinal), (0x6B03_5AF8, 2));
     }
 

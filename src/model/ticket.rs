@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::bson::Document;
 use super::change::Change;
 use super::position::Position;
 use super::write_set::WriteSet;
@@ -23,8 +24,21 @@ pub enum LaneInput {
         /// The memory it occupies.
         permit: Option<OwnedSemaphorePermit>,
     },
+    /// What the copy of the collection has to tell; one write set comes of it.
+    Lesson(Lesson),
     /// Told when everything before it is converted.
     Settled(oneshot::Sender<()>),
+}
+
+/// What the copy of a collection tells its lane.
+#[derive(Debug)]
+pub struct Lesson {
+    /// Documents that the tables have to hold.
+    pub documents: Vec<Document>,
+    /// True when the collection is copied.
+    pub complete: bool,
+    /// Told when what follows from it is committed.
+    pub committed: oneshot::Sender<()>,
 }
 
 /// What an executor does next. Tickets arrive in source order, so no lane can be overtaken.

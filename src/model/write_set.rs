@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit, oneshot};
+
 use super::bson::Document;
 use super::identifier::Identifier;
 use super::namespace::{CollectionId, Namespace};
@@ -13,18 +15,37 @@ use super::table::{PgType, SharedTable};
 /// One change of the source, converted.
 #[derive(Debug)]
 pub struct WriteSet {
-    /// Where the source stands after it.
-    pub position: Position,
+    /// Where the source stands after it; `None` when it is no change of the source.
+    pub position: Option<Position>,
     /// True when a commit may follow.
     pub boundary: bool,
     /// The database whose lane position it moves.
     pub database: Arc<str>,
-    /// The operation, as in the metric's label.
-    pub operation: &'static str,
+    /// The operation, as in the metric's label; `None` when nothing is applied.
+    pub operation: Option<&'static str>,
     /// What to do, in order.
     pub steps: Vec<Step>,
     /// Bytes it weighs against the memory limit, given back when it is written.
-    pub permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    pub permit: Option<OwnedSemaphorePermit>,
+    /// What is kept until it is committed.
+    pub held: Held,
+}
+
+/// What is kept until a write set is committed.
+#[derive(Debug, Default)]
+pub struct Held {
+    /// Ranges of the collection are kept out while its tables change.
+    pub gate: Option<Arc<OwnedRwLockWriteGuard<()>>>,
+    /// Told of the commit.
+    pub committed: Option<oneshot::Sender<()>>,
+}
+
+impl Held {
+    /// True when there is nothing.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.gate.is_none() && self.committed.is_none()
+    }
 }
 
 /// One thing to do.
@@ -38,6 +59,13 @@ pub enum Step {
     Anomaly(Anomaly),
     /// A document that could not be stored at all.
     Quarantine(Quarantined),
+    /// A document of a collection that is copied over rows which are there is met at the source.
+    Met {
+        /// Its collection.
+        collection: CollectionId,
+        /// The digest of its id.
+        id: [u8; 32],
+    },
     /// A quarantined document is gone from the source, or is replaced.
     Release {
         /// Its collection.

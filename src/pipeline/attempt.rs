@@ -1,15 +1,16 @@
 //! One attempt: become the writer, learn what is committed, copy what is not, follow.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_util::sync::CancellationToken;
 
 use super::RunMode;
 use super::collections::Collections;
-use super::snapshot::Snapshot;
+use super::prepare::{Prepared, prepare};
 use super::stream::Stream;
 use crate::config::Config;
 use crate::error::Result;
+use crate::model::namespace::CollectionId;
 use crate::model::position::Position;
 use crate::model::state::State;
 use crate::sink::catalog::Known;
@@ -25,6 +26,8 @@ pub struct Attempt<'a> {
     pub telemetry: &'a Telemetry,
     pub mode: RunMode,
     pub shutdown: &'a CancellationToken,
+    /// True when history was lost and everything is to be copied again.
+    pub anew: bool,
 }
 
 /// Both servers, connected and looked at.
@@ -54,6 +57,8 @@ pub struct Session<'a> {
     pub probe: Probe,
     pub target: Target,
     pub leader: Leader,
+    /// Collections that are copied over their rows.
+    pub recopies: BTreeSet<CollectionId>,
 }
 
 impl Attempt<'_> {
@@ -70,16 +75,20 @@ impl Attempt<'_> {
         let (floor, checkpoints) = session.position().await?;
         let known = session.target.known().await?;
         let mut collections = session.restore(known).await?;
-        let snapshot = Snapshot::new(&session, &mut collections).run();
-        tokio::select! {
-            copied = snapshot => copied?,
+        let preparing = async {
+            if collections.to_copy.is_empty() && collections.known.is_empty() {
+                return Ok(Prepared::default());
+            }
+            prepare(&session, &mut collections, &floor, &checkpoints).await
+        };
+        let prepared = tokio::select! {
+            prepared = preparing => prepared?,
             () = self.shutdown.cancelled() => return Ok(()),
-        }
-        // What the snapshot put into quarantine concerns the stream too.
+        };
         let quarantined = session.target.quarantined().await?;
         let documents: usize = quarantined.values().map(HashMap::len).sum();
         session.telemetry.quarantined(u64::try_from(documents).unwrap_or(u64::MAX));
-        Stream { session: &session, floor, checkpoints, collections, quarantined, goal }.run().await
+        Stream { session: &session, floor, checkpoints, collections, prepared, quarantined, goal }.run().await
     }
 
     async fn open(&self, servers: Option<Servers>) -> Result<Session<'_>> {
@@ -92,7 +101,14 @@ impl Attempt<'_> {
         target.prepare_catalog().await?;
         let leader = Leader::elect(&target, || telemetry.state(State::Standby)).await?;
         telemetry.state(State::Starting);
-        Ok(Session { config, telemetry, shutdown, source, probe, target, leader })
+        if self.anew {
+            let now = source.open_reader(&probe, None).await?.position().clone();
+            target.begin_anew(leader.fence(), &now).await?;
+            tracing::warn!(from = %now.cluster_time(), "history was lost: everything is copied again, over what is there");
+        }
+        target.begin_recopies(leader.fence()).await?;
+        let recopies = target.recopies().await?;
+        Ok(Session { config, telemetry, shutdown, source, probe, target, leader, recopies })
     }
 }
 
@@ -114,7 +130,12 @@ impl Session<'_> {
     async fn restore(&self, known: Known) -> Result<Collections> {
         let mut collections = Collections::restore(self.config, known)?;
         self.target.add_metadata(self.leader.fence(), &collections.roots()).await?;
-        collections.find_to_copy(&self.source, self.config).await?;
+        let found = collections.find_to_copy(&self.source, self.config, &self.recopies).await?;
+        let missed = collections.catch_up(&found, &self.recopies);
+        self.target.apply(self.leader.fence(), &missed).await?;
+        if !collections.to_copy.is_empty() {
+            self.telemetry.state(State::Snapshot);
+        }
         collections.occupy(&self.target).await?;
         Ok(collections)
     }

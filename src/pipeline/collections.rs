@@ -1,16 +1,16 @@
 //! The collections of a pipeline as an attempt starts from them: their mappings, and what is to be copied.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::config::Config;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::{Collection, Shared, schema_identifier};
 use crate::mapping::names::TableNames;
-use crate::model::namespace::CollectionId;
+use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::ClusterTime;
 use crate::model::table::SharedTable;
-use crate::model::write_set::PathRow;
+use crate::model::write_set::{Ddl, PathRow};
 use crate::sink::catalog::Known;
 use crate::sink::target::Target;
 use crate::source::{CollectionInfo, CollectionKind, Source};
@@ -57,16 +57,51 @@ impl Collections {
         self.known.values().filter_map(|known| known.tables().first().cloned()).collect()
     }
 
-    /// Looks for what is to be copied.
-    pub async fn find_to_copy(&mut self, source: &Source, config: &Config) -> Result<()> {
+    /// Looks for what is to be copied; gives all collections of the source, selected or not.
+    pub async fn find_to_copy(
+        &mut self,
+        source: &Source,
+        config: &Config,
+        again: &BTreeSet<CollectionId>,
+    ) -> Result<Vec<CollectionInfo>> {
         self.listed_at = source.operation_time().await?;
         let mut found = source.collections().await?;
-        found.retain(|info| {
-            let replicated = info.kind == CollectionKind::Collection && config.filter.selects(&info.namespace);
-            replicated && !self.known.get(&info.id).is_some_and(Collection::is_copied)
-        });
-        self.to_copy = found;
-        Ok(())
+        found.retain(|info| info.kind == CollectionKind::Collection);
+        let copied = |id| self.known.get(&id).is_some_and(Collection::is_copied) && !again.contains(&id);
+        let wanted = |info: &&CollectionInfo| config.filter.selects(&info.namespace) && !copied(info.id);
+        self.to_copy = found.iter().filter(wanted).cloned().collect();
+        Ok(found)
+    }
+
+    /// What happened to the collections that are copied again while nobody looked: those that are gone are dropped, those
+    /// that have another name get it. Where the stream tells of it too, that changes nothing more.
+    pub fn catch_up(&mut self, found: &[CollectionInfo], again: &BTreeSet<CollectionId>) -> Vec<Ddl> {
+        let names: HashMap<CollectionId, &Namespace> = found.iter().map(|info| (info.id, &info.namespace)).collect();
+        let mut ddl = Vec::new();
+        for id in again.iter().filter(|id| !names.contains_key(id)) {
+            if let Some(mut gone) = self.known.remove(id) {
+                gone.drop_all();
+                ddl.extend(gone.take_ddl());
+            }
+        }
+        let mut renamed = Vec::new();
+        for (id, name) in &names {
+            if let Some(known) = self.known.get_mut(id).filter(|known| again.contains(id) && known.namespace() != *name)
+            {
+                // Two may have each other's name: first everybody gives his back.
+                let between = Namespace::new(&name.database, &format!("{} (renamed {id})", name.collection));
+                known.rename(between);
+                ddl.extend(known.take_ddl());
+                renamed.push((*id, (*name).clone()));
+            }
+        }
+        for (id, name) in renamed {
+            if let Some(known) = self.known.get_mut(&id) {
+                known.rename(name);
+                ddl.extend(known.take_ddl());
+            }
+        }
+        ddl
     }
 
     /// Names that something else has in the target are not ours to take; a collection that wants one is refused.

@@ -7,11 +7,13 @@ use std::time::Duration;
 use super::attempt::Session;
 use super::retry::Marks;
 use super::stream::Running;
+use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
-use crate::model::position::{ClusterTime, Position};
+use crate::model::position::Position;
 use crate::model::state::State;
 use crate::model::ticket::Through;
 use crate::sink::checkpoint::move_floor;
+use crate::sink::recopy::{recopies_wanted, wanted};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(100);
@@ -25,9 +27,6 @@ const MARKS_EVERY: u32 = 5;
 /// How often the oplog window is measured.
 const WINDOW_EVERY: u32 = 300;
 
-/// A window shorter than this is worth a warning: an hour is little time to mend a target at night.
-const SHORT_WINDOW_SECONDS: u32 = 3600;
-
 /// Who is less behind than this keeps up.
 const FAR_BEHIND_SECONDS: u32 = 60;
 
@@ -40,7 +39,9 @@ pub struct Coordinator<'s> {
     floor: Position,
     /// Databases that were there at start.
     databases: HashSet<Box<str>>,
-    consistent_from: ClusterTime,
+    copies: Copies,
+    /// True once it has caught up: what comes later is no first time.
+    caught_up: bool,
 }
 
 impl<'s> Coordinator<'s> {
@@ -51,9 +52,9 @@ impl<'s> Coordinator<'s> {
         marks: Marks,
         floor: Position,
         databases: HashSet<Box<str>>,
-        consistent_from: ClusterTime,
+        copies: Copies,
     ) -> Self {
-        Self { session, running, marks, floor, databases, consistent_from }
+        Self { session, running, marks, floor, databases, copies, caught_up: false }
     }
 
     /// Works until something fails.
@@ -71,12 +72,19 @@ impl<'s> Coordinator<'s> {
             }
             if tick.is_multiple_of(MARKS_EVERY) {
                 self.marks.find(self.session).await?;
+                self.look_for_wishes().await?;
             }
             if tick.is_multiple_of(WINDOW_EVERY) {
                 self.measure_window().await;
             }
         }
         Ok(())
+    }
+
+    /// A copy that somebody wishes is begun by the next attempt.
+    async fn look_for_wishes(&self) -> Result<()> {
+        let Session { leader, target, .. } = self.session;
+        if recopies_wanted(leader.client(), target.pipeline()).await? { Err(wanted()) } else { Ok(()) }
     }
 
     /// Writes the floor a last time; a failure only means that a little is read again.
@@ -89,22 +97,31 @@ impl<'s> Coordinator<'s> {
         }
     }
 
-    fn observe(&self) {
+    fn observe(&mut self) {
         let telemetry = &self.session.telemetry;
-        let limit = self.session.config.limits.memory;
-        let buffered = limit.saturating_sub(self.running.memory.available_permits());
-        telemetry.buffered(u64::try_from(buffered).unwrap_or(u64::MAX));
+        telemetry.buffered(u64::try_from(self.running.buffered()).unwrap_or(u64::MAX));
         telemetry.connections(u64::try_from(self.session.target.open_connections()).unwrap_or(u64::MAX));
         let Some(read) = self.running.read.borrow().clone() else { return };
-        let assigned = self.running.assigned.lock().unwrap_or_else(PoisonError::into_inner);
-        let consistent = read.covers(self.consistent_from);
-        for database in self.databases.iter().filter(|name| !assigned.contains_key(*name)) {
-            telemetry.database(database, read.position.cluster_time(), consistent);
+        for database in &self.databases {
+            // An executor tells of what it commits; that a copy is complete it may not see.
+            let Some(through) = self.committed(database, &read) else { continue };
+            let consistent = self.copies.are_consistent(database, &through);
+            telemetry.database(database, through.position.cluster_time(), consistent);
         }
-        drop(assigned);
-        if read.complete && self.through().is_some_and(|through| through.covers(self.consistent_from)) {
+        if read.complete && self.through().is_some_and(|through| self.copies.are_over(&through)) {
+            self.caught_up = true;
             telemetry.state(State::Streaming);
+        } else if !self.caught_up && self.copies.are_complete() {
+            telemetry.state(State::CatchingUp);
         }
+    }
+
+    /// How far a database is committed: what has no executor has no changes.
+    fn committed(&self, database: &str, read: &Through) -> Option<Through> {
+        let assigned = self.running.assigned.lock().unwrap_or_else(PoisonError::into_inner).get(database).copied();
+        let Some(executor) = assigned else { return Some(read.clone()) };
+        let executors = self.running.executors.lock().unwrap_or_else(PoisonError::into_inner);
+        executors.get(executor).and_then(|executor| executor.borrow().clone())
     }
 
     /// How far everything is committed: the slowest executor; with none, how far was read.
@@ -149,7 +166,7 @@ impl<'s> Coordinator<'s> {
                 self.session.telemetry.oplog_window(f64::from(left));
                 let behind = window.last.seconds.saturating_sub(self.floor.cluster_time().seconds);
                 // A young oplog is short because nothing has been cut off yet, and no danger to who keeps up with it.
-                if left < SHORT_WINDOW_SECONDS && behind > left.max(FAR_BEHIND_SECONDS) {
+                if behind > left.max(FAR_BEHIND_SECONDS) {
                     tracing::warn!(
                         left_seconds = left,
                         behind_seconds = behind,

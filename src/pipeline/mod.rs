@@ -8,20 +8,23 @@ mod backoff;
 mod check;
 mod collections;
 mod coordinator;
+mod memory;
 mod plan;
+mod prepare;
 mod range;
 mod replay;
 mod retry;
 mod snapshot;
 mod stream;
 mod text;
+mod throttle;
 
 use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::config::Config;
-use crate::error::{Class, Error, Result};
+use crate::config::{Config, HistoryLost};
+use crate::error::{Class, Error, Kind, Result};
 use crate::model::state::State;
 use crate::telemetry::Telemetry;
 
@@ -52,14 +55,20 @@ pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: 
         () = shutdown.cancelled() => return Ok(()),
     };
     let mut backoff = Backoff::new();
+    let mut anew = false;
     loop {
         let started = Instant::now();
-        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown };
+        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown, anew };
         let Err(error) = attempt.run(servers.take()).await else { return Ok(()) };
         if shutdown.is_cancelled() && error.class() == Class::Transient {
             return Ok(()); // nothing is lost: the next start goes on from the committed position
         }
-        if error.class() != Class::Transient {
+        if error.kind() == Kind::Again {
+            tracing::info!(stage = error.stage().name(), "{error}");
+            continue;
+        }
+        anew = error.kind() == Kind::HistoryLost && config.history_lost == HistoryLost::Resnapshot;
+        if error.class() != Class::Transient && !anew {
             return Err(error);
         }
         let pause = backoff.next(started.elapsed());

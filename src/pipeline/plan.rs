@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::prepare::SAMPLE;
 use super::range::learn;
-use super::snapshot::SAMPLE;
 use crate::config::Config;
 use crate::error::Result;
 use crate::mapping::collection::{Collection, Output, Shared};

@@ -1,40 +1,55 @@
 //! One range of a snapshot: read at one cluster time, converted, copied and marked in one transaction.
 //!
 //! Rows can only be copied in the shape that the tables have. When a document does not fit, the range's transaction is
-//! thrown away, the whole range is read once more to learn all that it needs, the tables are changed while no other
-//! range of the collection is open, and the range starts again.
+//! thrown away, the whole range is read once more for the documents that need something new, the lane of the collection
+//! changes the tables for them, and the range starts again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::snapshot::{Copying, Tools, current};
+use super::prepare::Work;
+use super::snapshot::{Tools, teach};
+use crate::copying::Reading;
 use crate::error::{Class, Error, Kind, Result, Stage};
 use crate::lane::{quarantined, source_json};
-use crate::mapping::collection::{Collection, Nothing};
-use crate::mapping::compact::compact;
-use crate::model::bson::Doc;
+use crate::mapping::collection::{Collection, Nothing, Output};
+use crate::mapping::identity;
+use crate::model::bson::{Doc, Document};
+use crate::model::position::ClusterTime;
+use crate::model::row::{Key, Row};
+use crate::model::table::SharedTable;
+use crate::model::write_set::{Anomaly, Quarantined};
 use crate::sink::chunks::{Chunk, Mark};
 use crate::sink::copy::{CopyRows, RangeCopy};
+use crate::sink::over::OverRows;
 use crate::source::{IdRange, RangeReader, RawDocs};
 
-/// Attempts at one range before the whole pipeline starts again.
+/// Interruptions of one range before the whole pipeline starts again.
 const ATTEMPTS: u32 = 6;
 
 /// Encoded rows are sent when they are so many bytes.
 const SEND_BYTES: usize = 4 << 20;
 
+/// Bytes of documents that are taught at a time.
+const LESSON_BYTES: usize = 16 << 20;
+
+/// Lessons that one range may need. Each brings something new, so that this only ends what would never end.
+const LESSONS: u32 = 1000;
+
 /// A range to copy.
 pub struct RangeJob {
-    pub copying: Arc<Copying>,
+    pub work: Arc<Work>,
     pub chunk: Chunk,
 }
 
 /// How an attempt at a range ended.
 enum Outcome {
     Copied,
-    /// The shape does not hold it yet.
-    DoesNotFit,
+    /// The collection is gone.
+    Gone,
+    /// This shape does not hold it.
+    DoesNotFit(Box<Collection>),
 }
 
 /// What a range has given so far.
@@ -43,6 +58,7 @@ struct Tally {
     documents: u64,
     bytes: u64,
     anomalies: Vec<&'static str>,
+    quarantined: Vec<(String, bool)>,
 }
 
 impl RangeJob {
@@ -52,88 +68,202 @@ impl RangeJob {
     /// # Errors
     /// What does not pass.
     pub async fn copy(&self, tools: &Tools) -> Result<bool> {
-        let mut last = None;
-        for attempt in 0..ATTEMPTS {
+        let (mut interrupted, mut lessons) = (0, 0);
+        loop {
             let done = match self.attempt(tools).await {
-                Ok(Outcome::DoesNotFit) => self.grow(tools).await,
+                Ok(Outcome::DoesNotFit(shape)) => self.grow(tools, *shape).await,
                 Ok(Outcome::Copied) => return Ok(true),
+                Ok(Outcome::Gone) => return Ok(false),
                 Err(error) => Err(error),
             };
             match done {
-                Ok(()) => {}
-                Err(error) if error.kind() == Kind::Interrupted && error.class() == Class::Transient => {
-                    tracing::warn!(namespace = %self.copying.info.namespace, chunk = self.chunk.number, "{error}");
+                Ok(true) if lessons < LESSONS => lessons += 1,
+                Ok(true) => return Err(unsettled(&self.work)),
+                Ok(false) => return Ok(false),
+                Err(error) if passes(&error) && interrupted < ATTEMPTS => {
+                    tracing::warn!(namespace = %self.work.info.namespace, chunk = self.chunk.number, "{error}");
                     tools.telemetry.retry(error.stage());
-                    if current(&tools.source, &self.copying.info).await?.is_none() {
+                    let (source, info) = (&tools.source, &self.work.info);
+                    if source.collection_by_id(&info.namespace.database, info.id).await?.is_none() {
                         return Ok(false);
                     }
-                    tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-                    last = Some(error);
+                    tokio::time::sleep(Duration::from_millis(50 << interrupted)).await;
+                    interrupted += 1;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Err(last.unwrap_or_else(|| unsettled(&self.copying)))
     }
 
     async fn attempt(&self, tools: &Tools) -> Result<Outcome> {
-        let mapping = self.copying.mapping.read().await;
-        let mut shape = mapping.trial();
-        let mut reader = self.read(tools).await?;
+        let entered = self.work.copying.enter().await;
+        if self.work.copying.is_gone() {
+            return Ok(Outcome::Gone);
+        }
+        let now = tools.source.operation_time().await?;
+        let (mut shape, mut reading) = entered.read(usize::try_from(self.chunk.number).unwrap_or_default(), now);
+        let as_it_is = shape.clone();
+        let mut reader = self.read(tools, &reading).await?;
         let copy = RangeCopy::begin(tools.target.client().await?, &tools.fence).await?;
         let mut tally = Tally::default();
-        let options = shape.options();
-        let source = options
-            .metadata
-            .source
-            .then(|| source_json(&self.copying.info.namespace, "snapshot", reader.cluster_time()));
-        while let Some(docs) = reader.next_batch().await? {
+        let source = shape.options().metadata.source;
+        let source = source.then(|| source_json(shape.namespace(), "snapshot", reading.at()));
+        loop {
+            let _room = tools.memory.room_for(reader.next_bytes(self.work.size.mean())).await;
+            let Some(docs) = reader.next_batch().await? else { break };
+            let over = self.work.copying.is_over_rows();
             let mut rejected = HashSet::new();
-            let Some(rows) = convert(&mut shape, &docs, &mut rejected, &mut tally, source.clone())? else {
+            let Some(rows) = convert(&mut shape, &docs, &mut rejected, &mut tally, over, source.clone())? else {
                 copy.rollback().await?;
-                return Ok(Outcome::DoesNotFit);
+                return Ok(Outcome::DoesNotFit(Box::new(as_it_is)));
             };
             for rows in rows {
-                tally.anomalies.extend(copy.write(rows).await?);
+                let anomalies = match rows {
+                    Rows::New(rows) => copy.write(rows).await?,
+                    Rows::Over(rows) => copy.write_over(rows).await?,
+                };
+                tally.anomalies.extend(anomalies);
             }
+            tools.throttle.spend(docs.bytes()).await;
         }
-        let mark = Mark {
-            collection: self.copying.info.id,
-            number: self.chunk.number,
-            time: reader.cluster_time(),
-            documents: tally.documents,
-            bytes: tally.bytes,
-        };
-        copy.commit(&mark).await?;
-        self.count(tools, &tally);
-        drop(mapping);
+        self.commit(tools, copy, &mut reading, &tally).await?;
+        reading.done(tally.quarantined);
         Ok(Outcome::Copied)
     }
 
-    async fn read(&self, tools: &Tools) -> Result<RangeReader> {
-        let range = IdRange { lower: self.chunk.lower.clone(), upper: self.chunk.upper.clone() };
-        tools.source.read_range(&self.copying.info, &range, None).await
-    }
-
-    /// Only what is durable is counted.
-    fn count(&self, tools: &Tools, tally: &Tally) {
+    async fn commit(&self, tools: &Tools, copy: RangeCopy<'_>, reading: &mut Reading, tally: &Tally) -> Result<()> {
+        let mark = Mark {
+            collection: self.work.info.id,
+            number: self.chunk.number,
+            time: reading.at(),
+            documents: tally.documents,
+            bytes: tally.bytes,
+        };
+        let quarantined = if tally.quarantined.is_empty() { None } else { Some(copy.quarantined().await?) };
+        reading.committing();
+        copy.commit(&mark).await?;
+        // Only what is durable is counted.
         tools.telemetry.committed();
-        tools.telemetry.snapshot_progress(&self.copying.info.namespace, tally.documents, tally.bytes);
+        tools.telemetry.snapshot_progress(&self.work.info.namespace, tally.documents, tally.bytes);
         for reason in &tally.anomalies {
             tools.telemetry.anomaly(reason, 1);
         }
+        if let Some(quarantined) = quarantined {
+            tools.telemetry.quarantined(quarantined);
+        }
+        Ok(())
     }
 
-    /// Learns what the whole range needs and changes the tables.
-    async fn grow(&self, tools: &Tools) -> Result<()> {
-        let mut mapping = self.copying.mapping.write().await;
-        let mut reader = self.read(tools).await?;
-        while let Some(docs) = reader.next_batch().await? {
+    async fn read(&self, tools: &Tools, reading: &Reading) -> Result<RangeReader> {
+        let reader = self.open(tools, Some(reading.at())).await?;
+        if reader.cluster_time() == reading.at() {
+            return Ok(reader);
+        }
+        let message = format!("asked for {}, the source read at {}", reading.at(), reader.cluster_time());
+        Err(Error::new(Kind::Defect, Stage::Snapshot, message))
+    }
+
+    async fn open(&self, tools: &Tools, at: Option<ClusterTime>) -> Result<RangeReader> {
+        let (source, info) = (&tools.source, &self.work.info);
+        let Some(derived) = &self.work.derived else {
+            let range = IdRange { lower: self.chunk.lower.clone(), upper: self.chunk.upper.clone() };
+            return source.read_range(info, &range, at).await;
+        };
+        let stages: Vec<Document> = self.chunk.lower.iter().chain(&derived.pipeline).cloned().collect();
+        source.read_derived(info, &stages, at).await
+    }
+
+    /// Reads the range for what it needs that `shape` lacks, and has the tables changed; false when the collection is gone.
+    async fn grow(&self, tools: &Tools, shape: Collection) -> Result<bool> {
+        let mut shape = shape.trial();
+        shape.take_ddl();
+        let mut reader = self.open(tools, None).await?;
+        let (mut new, mut bytes): (Vec<Document>, usize) = (Vec::new(), 0);
+        loop {
+            let _room = tools.memory.room_for(reader.next_bytes(self.work.size.mean())).await;
+            let Some(docs) = reader.next_batch().await? else { break };
             for doc in docs.docs() {
-                learn(&mut mapping, doc?);
+                let doc = doc?;
+                learn(&mut shape, doc);
+                if !shape.take_ddl().is_empty() {
+                    bytes += doc.bytes().len();
+                    new.push(doc.to_owned());
+                }
+            }
+            tools.throttle.spend(docs.bytes()).await;
+            if bytes >= LESSON_BYTES {
+                break;
             }
         }
-        tools.target.apply(&tools.fence, &compact(mapping.take_ddl())).await
+        teach(tools, &self.work, new, false).await
+    }
+}
+
+fn passes(error: &Error) -> bool {
+    error.kind() == Kind::Interrupted && error.class() == Class::Transient
+}
+
+/// Rows of some documents.
+enum Rows {
+    /// Where nothing was.
+    New(CopyRows),
+    /// In place of what there is.
+    Over(OverRows),
+}
+
+impl Rows {
+    fn take(&mut self) -> Self {
+        match self {
+            Rows::New(rows) => Rows::New(rows.take()),
+            Rows::Over(rows) => Rows::Over(rows.take()),
+        }
+    }
+
+    fn weight(&self) -> usize {
+        match self {
+            Rows::New(rows) => rows.weight(),
+            Rows::Over(rows) => rows.weight(),
+        }
+    }
+
+    fn quarantined(&mut self) -> &mut Vec<Quarantined> {
+        match self {
+            Rows::New(rows) => &mut rows.quarantined,
+            Rows::Over(rows) => &mut rows.quarantined,
+        }
+    }
+
+    fn met(&mut self, shape: &Collection, doc: Doc<'_>) {
+        if let (Rows::Over(rows), Ok(Some(id))) = (self, doc.get("_id"))
+            && let Ok(id) = identity::key(id)
+        {
+            rows.met.insert((shape.id(), id));
+        }
+    }
+}
+
+impl Output for Rows {
+    fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
+        match self {
+            Rows::New(rows) => rows.put(table, key, row),
+            Rows::Over(rows) => rows.put(table, key, row),
+        }
+    }
+
+    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
+
+    fn delete(&mut self, table: &SharedTable, prefix: &Key, from: Option<i32>) {
+        match self {
+            Rows::New(_) => {}
+            Rows::Over(rows) => rows.delete(table, prefix, from),
+        }
+    }
+
+    fn anomaly(&mut self, anomaly: Anomaly) {
+        match self {
+            Rows::New(rows) => rows.anomaly(anomaly),
+            Rows::Over(rows) => rows.anomaly(anomaly),
+        }
     }
 }
 
@@ -155,19 +285,24 @@ fn convert(
     docs: &RawDocs,
     rejected: &mut HashSet<usize>,
     tally: &mut Tally,
+    over: bool,
     source: Option<Arc<str>>,
-) -> Result<Option<Vec<CopyRows>>> {
+) -> Result<Option<Vec<Rows>>> {
     'again: loop {
         let mut full = Vec::new();
-        let mut rows = CopyRows::new(source.clone());
+        let mut rows = match over {
+            true => Rows::Over(OverRows::new(source.clone())),
+            false => Rows::New(CopyRows::new(source.clone())),
+        };
         let (mut count, mut bytes) = (0, 0);
         for (i, doc) in docs.docs().enumerate() {
             let doc = doc?;
             (count, bytes) = (count + 1, bytes + doc.bytes().len());
+            rows.met(shape, doc);
             if rejected.contains(&i) {
                 continue;
             }
-            match shape.document(doc, false, &mut rows) {
+            match shape.document(doc, over, &mut rows) {
                 Ok(false) => {}
                 Ok(true) => return Ok(None),
                 // What it taught the shape before it was rejected has to reach the tables first.
@@ -181,7 +316,7 @@ fn convert(
                 full.push(rows.take());
             }
         }
-        quarantine(shape, docs, rejected, &mut rows)?;
+        quarantine(shape, docs, rejected, &mut rows, tally)?;
         full.push(rows);
         tally.documents += count;
         tally.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
@@ -189,18 +324,29 @@ fn convert(
     }
 }
 
-/// The rejected documents, each with its reason.
-fn quarantine(shape: &mut Collection, docs: &RawDocs, rejected: &HashSet<usize>, rows: &mut CopyRows) -> Result<()> {
+/// The rejected documents, each with its reason; rows that are there of one go.
+fn quarantine(
+    shape: &mut Collection,
+    docs: &RawDocs,
+    rejected: &HashSet<usize>,
+    rows: &mut Rows,
+    tally: &mut Tally,
+) -> Result<()> {
     for (_, doc) in docs.docs().enumerate().filter(|(i, _)| rejected.contains(i)) {
         let doc = doc?;
         if let Err(reject) = shape.document(doc, false, &mut Nothing) {
-            rows.quarantined.push(quarantined(shape, doc, &doc.to_owned(), reject));
+            if let Ok(Some(id)) = doc.get("_id") {
+                let _ = shape.delete(id, rows); // an id that has no rows
+            }
+            let quarantined = quarantined(shape, doc, &doc.to_owned(), reject);
+            tally.quarantined.push((quarantined.id_key.clone(), true));
+            rows.quarantined().push(quarantined);
         }
     }
     Ok(())
 }
 
-fn unsettled(copying: &Copying) -> Error {
-    let message = format!("the shape of {} did not settle", copying.info.namespace);
+fn unsettled(work: &Work) -> Error {
+    let message = format!("the shape of {} did not settle", work.info.namespace);
     Error::new(Kind::Interrupted, Stage::Snapshot, message)
 }

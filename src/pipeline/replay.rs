@@ -15,6 +15,7 @@ use super::stream::{Running, Writing, finish, stopped_by_executor};
 use super::text::stream::router;
 use super::text::{Start, connect_target, start};
 use crate::config::Config;
+use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::change::Change;
 use crate::model::position::{ClusterTime, Position};
@@ -94,11 +95,23 @@ impl Replay<'_> {
         let copied_at = target.snapshot_time().await?.unwrap_or_default();
         let quarantined = target.quarantined().await?;
         let floor_time = checkpoints.floor.as_ref().map(Position::cluster_time).unwrap_or_default();
-        let (fence, consistent_from) = (leader.fence().clone(), copied_at.max(floor_time));
+        let (fence, replayed_until) = (leader.fence().clone(), copied_at.max(floor_time));
         // The file's reader knows what is done: entries without a time are not, wherever their database stands.
         let done = HashMap::new();
-        let writing = Writing { target, fence, checkpoints, collections, quarantined, consistent_from, done };
-        let running = Running::new(self.config.limits.memory);
+        let (copies, memory) = (Copies::new(HashMap::new(), replayed_until), self.config.limits.memory);
+        let writing = Writing {
+            target,
+            fence,
+            checkpoints,
+            collections,
+            quarantined,
+            copies,
+            replayed_until,
+            memory,
+            reserved: 0,
+            done,
+        };
+        let running = Running::new(memory);
         let read = self.read(reader, writing.router(self.config, self.telemetry, &running), &running).await;
         let read = finish(&running).await.and(read)?;
         if let (Some(old), Some(last), false) = (&born, &read.last, read.stopped) {

@@ -4,6 +4,7 @@
 //! channels do, and the floor is written last. A failing executor stops the reader through a token.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,12 +15,18 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Session;
 use super::collections::Collections;
 use super::coordinator::Coordinator;
+use super::memory::Memory;
+use super::prepare::Prepared;
 use super::retry::{self, Retries};
+use super::snapshot::{self, Told, Tools};
+use super::throttle::Throttle;
 use crate::config::Config;
+use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::lane::Lane;
 use crate::model::namespace::CollectionId;
 use crate::model::position::{ClusterTime, Position};
+use crate::model::state::State;
 use crate::model::ticket::{Through, Ticket};
 use crate::model::write_set::Waiting;
 use crate::router::{LaneParts, Router, RouterParts};
@@ -48,6 +55,7 @@ pub struct Stream<'s> {
     pub floor: Position,
     pub checkpoints: Checkpoints,
     pub collections: Collections,
+    pub prepared: Prepared,
     pub quarantined: HashMap<CollectionId, Waiting>,
     /// Ends once everything up to here is committed.
     pub goal: Option<ClusterTime>,
@@ -62,6 +70,8 @@ pub struct Running {
     /// Everything up to here is read and handed out.
     pub read: watch::Sender<Option<Through>>,
     pub memory: Arc<Semaphore>,
+    /// Bytes of it.
+    limit: Arc<AtomicUsize>,
     tasks: Arc<Mutex<JoinSet<Result<()>>>>,
     failed: CancellationToken,
 }
@@ -69,15 +79,26 @@ pub struct Running {
 impl Stream<'_> {
     /// Follows until the goal, a stop, or an error.
     pub async fn run(self) -> Result<()> {
-        let consistent_from = self.consistent_from().await?;
-        let running = Running::new(self.session.config.limits.memory);
+        let session = self.session;
+        let Prepared { copies, work } = self.prepared;
+        let readers = if work.is_empty() { 0 } else { snapshot::readers(session) };
+        let share = if work.is_empty() { 0 } else { session.config.limits.memory / 2 };
+        let running = Running::new(session.config.limits.memory - share);
         let databases = self.collections.known.values().map(|known| known.namespace().database.clone()).collect();
         let (marks, retries) = retry::channel();
-        let coordinator =
-            Coordinator::new(self.session, running.clone(), marks, self.floor.clone(), databases, consistent_from);
-        let session = self.session;
-        let goal = self.goal;
-        let floor = self.floor.clone();
+        let mut coordinator =
+            Coordinator::new(session, running.clone(), marks, self.floor.clone(), databases, copies.clone());
+        let (goal, floor) = (self.goal, self.floor);
+        let (lessons, told) = mpsc::channel(1);
+        let tools = Tools {
+            source: session.source.clone(),
+            target: session.target.clone(),
+            fence: session.leader.fence().clone(),
+            telemetry: session.telemetry.clone(),
+            lessons,
+            memory: Memory::new(share),
+            throttle: Throttle::new(session.config.snapshot.max_bytes_per_second),
+        };
         let writing = Writing {
             target: session.target.clone(),
             fence: session.leader.fence().clone(),
@@ -85,24 +106,28 @@ impl Stream<'_> {
             checkpoints: self.checkpoints,
             collections: self.collections,
             quarantined: self.quarantined,
-            consistent_from,
+            copies: copies.clone(),
+            replayed_until: session.source.operation_time().await?,
+            memory: session.config.limits.memory - share,
+            // The readers of ranges, and one that is spare.
+            reserved: if readers > 0 { readers + 1 } else { 0 },
         };
         let router = writing.router(session.config, session.telemetry, &running);
-        let reading = read(session, router, retries, &running, &floor, goal);
-        let mut coordinator = coordinator;
+        let reading = Reading { session, retries, told, running: &running, goal, copies };
+        let copying = async {
+            snapshot::copy(work, readers, &tools).await?;
+            running.enlarge(share);
+            std::future::pending().await
+        };
         let ended = tokio::select! {
-            ended = reading => ended,
+            ended = reading.run(router, &floor) => ended,
             ended = coordinator.run() => ended,
+            ended = copying => ended,
         };
         let finished = finish(&running).await;
         coordinator.last_floor().await;
         // An executor's own error says more than the reader's, which only saw a channel close.
         finished.and(ended)
-    }
-
-    async fn consistent_from(&self) -> Result<ClusterTime> {
-        let copied = self.session.target.snapshot_time().await?;
-        Ok(copied.unwrap_or_default().max(self.floor.cluster_time()))
     }
 }
 
@@ -113,7 +138,13 @@ pub struct Writing {
     pub checkpoints: Checkpoints,
     pub collections: Collections,
     pub quarantined: HashMap<CollectionId, Waiting>,
-    pub consistent_from: ClusterTime,
+    pub copies: Copies,
+    /// What is not later may have been applied before.
+    pub replayed_until: ClusterTime,
+    /// Bytes of changes that may wait.
+    pub memory: usize,
+    /// Connections that others need, beside the leader's.
+    pub reserved: usize,
     /// Positions up to which the router passes over a database's changes.
     pub done: HashMap<String, Position>,
 }
@@ -121,15 +152,16 @@ pub struct Writing {
 impl Writing {
     /// A router whose executors write into the target.
     pub fn router(self, config: &Config, telemetry: &Telemetry, running: &Running) -> Router {
-        let limit = config.limits.memory;
-        let max_executors = config.target.max_connections.saturating_sub(1).max(1);
+        let limit = self.memory;
+        let max_executors = config.target.max_connections.saturating_sub(1 + self.reserved).max(1);
         let limits = BatchLimits {
             changes: BATCH_CHANGES,
             // Every executor may hold a batch while another waits for memory.
             bytes: limit / (max_executors + 1),
             schema_changes: BATCH_SCHEMA_CHANGES,
         };
-        let (target, fence, consistent_from) = (self.target, self.fence, self.consistent_from);
+        let (target, fence, replayed_until) = (self.target, self.fence, self.replayed_until);
+        let copies = self.copies.clone();
         let (telemetry, lanes) = (telemetry.clone(), self.checkpoints.lanes);
         let running = running.clone();
         let assigned = Arc::clone(&running.assigned);
@@ -138,10 +170,10 @@ impl Writing {
         let start_executor = Box::new(move || {
             let home = homes.next().unwrap_or_default();
             let (target, fence) = (target.clone(), fence.clone());
-            let (telemetry, lanes) = (telemetry.clone(), lanes.clone());
+            let (telemetry, lanes, copies) = (telemetry.clone(), lanes.clone(), copies.clone());
             running.start(move |tickets, through| async move {
                 let client = target.client().await?;
-                let parts = ExecutorParts { home, client, fence, lanes, limits, consistent_from, telemetry };
+                let parts = ExecutorParts { home, client, fence, lanes, limits, copies, replayed_until, telemetry };
                 Executor::new(parts, tickets, through).run().await
             })
         });
@@ -151,6 +183,7 @@ impl Writing {
             listed_at: self.collections.listed_at,
             collections: self.collections.known,
             quarantined: self.quarantined,
+            copies: self.copies,
             done: self.done,
             memory,
             memory_limit: limit,
@@ -164,8 +197,8 @@ impl Writing {
 
 /// Starts a lane; it ends when its input does.
 pub fn start_lane(parts: LaneParts) {
-    let LaneParts { collection, database, quarantined, input, output } = parts;
-    tokio::spawn(Lane::new(collection, database, quarantined).run(input, output));
+    let LaneParts { collection, database, quarantined, copying, input, output } = parts;
+    tokio::spawn(Lane::new(collection, database, quarantined).beside(copying).run(input, output));
 }
 
 impl Running {
@@ -176,9 +209,21 @@ impl Running {
             assigned: Arc::default(),
             read: watch::Sender::new(None),
             memory: Arc::new(Semaphore::new(memory_limit)),
+            limit: Arc::new(AtomicUsize::new(memory_limit)),
             tasks: Arc::default(),
             failed: CancellationToken::new(),
         }
+    }
+
+    /// So many bytes more may wait.
+    pub fn enlarge(&self, bytes: usize) {
+        self.limit.fetch_add(bytes, Ordering::Relaxed);
+        self.memory.add_permits(bytes);
+    }
+
+    /// Bytes that wait.
+    pub fn buffered(&self) -> usize {
+        self.limit.load(Ordering::Relaxed).saturating_sub(self.memory.available_permits())
     }
 
     /// Cancelled when an executor has failed.
@@ -211,54 +256,76 @@ impl Running {
     }
 }
 
-/// Reads the stream and routes it until the goal, a stop, or an error.
-async fn read(
-    session: &Session<'_>,
-    mut router: Router,
-    mut retries: Retries,
-    running: &Running,
-    floor: &Position,
+/// Reading the stream.
+struct Reading<'s> {
+    session: &'s Session<'s>,
+    retries: Retries,
+    /// What copies have to tell.
+    told: mpsc::Receiver<Told>,
+    running: &'s Running,
     goal: Option<ClusterTime>,
-) -> Result<()> {
-    let mut stream = session.source.open_reader(&session.probe, Some(floor)).await?;
-    session.telemetry.state(crate::model::state::State::CatchingUp);
-    let mut last: Option<Through> = None;
-    let mut at_boundary = true;
-    loop {
-        let batch = tokio::select! {
-            biased;
-            () = running.failed.cancelled() => return Err(stopped_by_executor()),
-            () = session.shutdown.cancelled() => break,
-            batch = stream.next() => batch?,
-        };
-        session.telemetry.server_time(batch.server_time);
-        let complete = batch.caught_up;
-        at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
-        // Executors that had nothing of this batch get on with it too.
-        let through = at_boundary.then(|| Through { position: stream.position().clone(), complete });
-        // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
-        tokio::select! {
-            biased;
-            () = session.shutdown.cancelled() => break,
-            routed = router.route(batch.changes) => routed?,
+    copies: Copies,
+}
+
+impl Reading<'_> {
+    /// Reads the stream and routes it until the goal, a stop, or an error.
+    async fn run(mut self, mut router: Router, floor: &Position) -> Result<()> {
+        let (session, running) = (self.session, self.running);
+        let mut stream = session.source.open_reader(&session.probe, Some(floor)).await?;
+        if self.copies.are_complete() {
+            session.telemetry.state(State::CatchingUp);
         }
-        if let Some(through) = through {
-            if last.as_ref() != Some(&through) {
-                router.watermark(&through).await?;
-                running.read.send_replace(Some(through.clone()));
-            }
+        let mut last: Option<Through> = None;
+        let mut at_boundary = true;
+        loop {
+            let batch = tokio::select! {
+                biased;
+                () = running.failed.cancelled() => return Err(stopped_by_executor()),
+                () = session.shutdown.cancelled() => break,
+                batch = stream.next() => batch?,
+            };
+            session.telemetry.server_time(batch.server_time);
+            let complete = batch.caught_up;
+            at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
+            // Executors that had nothing of this batch get on with it too.
+            let through = at_boundary.then(|| Through { position: stream.position().clone(), complete });
+            // A batch may wait long for executors that are behind; what is not routed yet is read again at the next start.
             tokio::select! {
                 biased;
                 () = session.shutdown.cancelled() => break,
-                done = retries.turn(session, &mut router, &through) => done?,
+                routed = router.route(batch.changes) => routed?,
             }
-            last = Some(through);
+            if let Some(through) = through {
+                if last.as_ref() != Some(&through) {
+                    router.watermark(&through).await?;
+                    running.read.send_replace(Some(through.clone()));
+                }
+                tokio::select! {
+                    biased;
+                    () = session.shutdown.cancelled() => break,
+                    done = self.between(&mut router, &through) => done?,
+                }
+                last = Some(through);
+            }
+            if last.as_ref().is_some_and(|last| self.is_done(last)) {
+                break;
+            }
         }
-        if retries.is_done() && goal.is_some_and(|goal| last.as_ref().is_some_and(|last| last.covers(goal))) {
-            break;
-        }
+        Ok(())
     }
-    Ok(())
+
+    /// What is no change of the source has its turn between two batches.
+    async fn between(&mut self, router: &mut Router, through: &Through) -> Result<()> {
+        while let Ok((collection, namespace, lesson)) = self.told.try_recv() {
+            router.teach(collection, &namespace, lesson).await?;
+        }
+        self.retries.turn(self.session, router, through).await
+    }
+
+    /// True when the goal is reached.
+    fn is_done(&self, last: &Through) -> bool {
+        self.goal.is_some_and(|goal| last.covers(goal)) && self.retries.is_done() && self.copies.are_over(last)
+    }
 }
 
 /// Waits for the executors; the first error counts.

@@ -21,6 +21,7 @@ fn start_lane(mut parts: LaneParts) {
                     let taken = (name.clone(), change.operation.name());
                     TAKEN.lock().expect("no panic before").push(taken);
                 }
+                LaneInput::Lesson(_) => unreachable!("nothing is copied here"),
                 LaneInput::Settled(settled) => settled.send(()).expect("the router waits"),
             }
         }
@@ -50,6 +51,7 @@ fn router() -> Router {
         collections: HashMap::new(),
         listed_at: ClusterTime::default(),
         quarantined: HashMap::new(),
+        copies: Copies::default(),
         done: HashMap::new(),
         memory: Arc::new(Semaphore::new(1 << 20)),
         memory_limit: 1 << 20,

@@ -1,14 +1,15 @@
 //! What one PostgreSQL transaction of an executor collects before it is written, and what is counted once it is durable.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::model::namespace::CollectionId;
 use crate::model::position::Position;
 use crate::model::row::RowChange;
 use crate::model::ticket::Through;
-use crate::model::write_set::{Anomaly, Quarantined};
+use crate::model::write_set::{Anomaly, Held, Quarantined};
 
 use super::fold::Fold;
 
@@ -36,7 +37,11 @@ pub struct Batch {
     /// Anomalies not written yet, with their positions.
     pub anomalies: Vec<(Anomaly, Option<Position>)>,
     /// Quarantined documents not written yet, with their positions.
-    pub quarantined: Vec<(Quarantined, Position)>,
+    pub quarantined: Vec<(Quarantined, Option<Position>)>,
+    /// Documents met at the source that are not taken note of yet.
+    pub met: BTreeSet<(CollectionId, [u8; 32])>,
+    /// What is kept until the commit.
+    pub held: Vec<Held>,
     /// What to count when it is durable: changes by database and operation, anomalies by reason.
     pub counts: Counts,
     /// Where the lanes stand at its end.

@@ -13,8 +13,10 @@ use futures_util::SinkExt;
 use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
+use super::over::OverRows;
 use super::sql;
 use super::wide::{How, surely_fits, write_fitting};
+use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::Output;
 use crate::model::bson::Document;
@@ -151,13 +153,7 @@ impl<'f> RangeCopy<'f> {
             let left_out = write_fitting(self.client()?, table, key, row, How::Put).await?;
             rows.anomalies.extend(left_out.into_iter().map(|(anomaly, _)| anomaly));
         }
-        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
-        for anomaly in &rows.anomalies {
-            catalog.anomaly(anomaly, None).await?;
-        }
-        for document in &rows.quarantined {
-            catalog.quarantine(document, None).await?;
-        }
+        self.note(&rows.anomalies, &rows.quarantined).await?;
         Ok(rows.anomalies.iter().map(|anomaly| anomaly.reason).collect())
     }
 
@@ -175,6 +171,41 @@ impl<'f> RangeCopy<'f> {
             sink.send(message).await.map_err(|error| failed(&error))?;
         }
         sink.finish().await.map(|_| ()).map_err(|error| failed(&error))
+    }
+
+    /// Writes rows over those that are there; returns the reasons of the values that are not stored as they were.
+    ///
+    /// # Errors
+    /// When PostgreSQL refuses them.
+    pub async fn write_over(&self, rows: OverRows) -> Result<Vec<&'static str>> {
+        let OverRows { mut fold, met, mut anomalies, quarantined, .. } = rows;
+        let client = self.client()?;
+        let catalog = CatalogWriter { client, fence: self.fence };
+        catalog.met(&met).await?;
+        for changes in fold.take() {
+            anomalies.extend(write(client, changes).await?.into_iter().map(|(anomaly, _)| anomaly));
+        }
+        self.note(&anomalies, &quarantined).await?;
+        Ok(anomalies.iter().map(|anomaly| anomaly.reason).collect())
+    }
+
+    async fn note(&self, anomalies: &[Anomaly], quarantined: &[Quarantined]) -> Result<()> {
+        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
+        for anomaly in anomalies {
+            catalog.anomaly(anomaly, None).await?;
+        }
+        for document in quarantined {
+            catalog.quarantine(document, None).await?;
+        }
+        Ok(())
+    }
+
+    /// How many documents are in quarantine, with those of this range.
+    ///
+    /// # Errors
+    /// When PostgreSQL fails.
+    pub async fn quarantined(&self) -> Result<u64> {
+        CatalogWriter { client: self.client()?, fence: self.fence }.quarantined().await
     }
 
     /// Marks the range as done and commits.

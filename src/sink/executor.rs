@@ -21,6 +21,7 @@ use super::fence::Fence;
 use super::fold::TableChanges;
 use super::guest::Guest;
 use super::write::{delete_orphans, write};
+use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::ticket::{LaneId, Share, Through, Ticket};
@@ -39,8 +40,10 @@ pub struct ExecutorParts {
     pub lanes: HashMap<String, Position>,
     /// When to write.
     pub limits: BatchLimits,
-    /// The cluster time from which on the target is consistent.
-    pub consistent_from: ClusterTime,
+    /// From which on databases are consistent.
+    pub copies: Copies,
+    /// What is not later may have been applied before.
+    pub replayed_until: ClusterTime,
     /// Where to count.
     pub telemetry: Telemetry,
 }
@@ -146,33 +149,45 @@ impl Executor {
     }
 
     async fn add(&mut self, write_set: WriteSet) -> Result<()> {
-        let WriteSet { position, boundary, database, operation, steps, permit } = write_set;
+        let WriteSet { position, boundary, database, operation, steps, permit, held } = write_set;
         self.batch.hold(permit);
         self.batch.at_boundary = boundary;
         for step in steps {
-            self.step(step, &position).await?;
+            self.step(step, position.as_ref()).await?;
         }
-        *self.batch.counts.applied.entry((Arc::clone(&database), operation)).or_default() += 1;
-        self.batch.lanes.insert(database, position);
+        if !held.is_nothing() {
+            self.batch.held.push(held);
+        }
+        if let Some(operation) = operation {
+            *self.batch.counts.applied.entry((Arc::clone(&database), operation)).or_default() += 1;
+        }
+        if let Some(position) = position {
+            self.batch.lanes.insert(database, position);
+        }
         Ok(())
     }
 
-    async fn step(&mut self, step: Step, position: &Position) -> Result<()> {
+    async fn step(&mut self, step: Step, position: Option<&Position>) -> Result<()> {
         match step {
             Step::Row(mut change) => {
-                change.brought_by(position);
+                if let Some(position) = position {
+                    change.brought_by(position);
+                }
                 self.batch.row(change);
             }
             Step::Ddl(ddl) => self.schema_change(&ddl).await?,
-            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, Some(position.clone()))),
-            Step::Quarantine(document) => self.batch.quarantined.push((document, position.clone())),
+            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, position.cloned())),
+            Step::Quarantine(document) => self.batch.quarantined.push((document, position.cloned())),
+            Step::Met { collection, id } => {
+                self.batch.met.insert((collection, id));
+            }
             Step::Release { collection, id_key } => {
                 self.write_batch().await?;
                 self.catalog().release(collection, &id_key).await?;
                 self.batch.counts.quarantine = true;
             }
             // Later, whatever is updated has its root row.
-            Step::Orphans { .. } if position.cluster_time() > self.parts.consistent_from => {}
+            Step::Orphans { .. } if position.is_some_and(|p| p.cluster_time() > self.parts.replayed_until) => {}
             Step::Orphans { tables, key } => {
                 self.write_batch().await?;
                 delete_orphans(&self.parts.client, &tables, &key).await?;
@@ -194,6 +209,7 @@ impl Executor {
                 Vec::new()
             }
         };
+        self.write_met().await?;
         for table in tables {
             if let Some(changes) = self.batch.fold.take_table(table)
                 && !matches!(ddl, Ddl::DropTable(_))
@@ -231,6 +247,7 @@ impl Executor {
     /// Writes what is collected into the open transaction, which is opened where there is none.
     async fn write_batch(&mut self) -> Result<()> {
         self.open().await?;
+        self.write_met().await?;
         for changes in self.batch.fold.take() {
             self.write(changes).await?;
         }
@@ -244,9 +261,16 @@ impl Executor {
         Ok(())
     }
 
+    /// Before the rows: whoever takes away what was not met waits for this, or this for him.
+    async fn write_met(&mut self) -> Result<()> {
+        let met = std::mem::take(&mut self.batch.met);
+        if met.is_empty() { Ok(()) } else { self.catalog().met(&met).await }
+    }
+
     async fn write_quarantined(&mut self) -> Result<()> {
         for (document, position) in std::mem::take(&mut self.batch.quarantined) {
-            self.catalog().quarantine(&document, Some(&position.text())).await?;
+            let position = position.as_ref().map(Position::text);
+            self.catalog().quarantine(&document, position.as_deref()).await?;
             self.batch.counts.quarantine = true;
         }
         Ok(())
@@ -299,7 +323,10 @@ impl Executor {
 
     /// Tells how far everything is committed: the batch's end, or a watermark beyond it.
     fn report(&mut self) {
-        let batch = std::mem::replace(&mut self.batch, Batch::new());
+        let mut batch = std::mem::replace(&mut self.batch, Batch::new());
+        for held in batch.held.drain(..) {
+            held.committed.map(|committed| committed.send(()));
+        }
         let end = batch.lanes.into_values().max().map(|position| Through { position, complete: false });
         let through = match (end, batch.watermark) {
             (Some(end), Some(mark)) => end.later(mark),
@@ -308,7 +335,7 @@ impl Executor {
         };
         let guests = self.guests.iter().flat_map(|guest| &guest.share.databases);
         for database in self.own.databases.iter().chain(guests) {
-            let consistent = through.covers(self.parts.consistent_from);
+            let consistent = self.parts.copies.are_consistent(database, &through);
             self.parts.telemetry.database(database, through.position.cluster_time(), consistent);
         }
         self.through.send_replace(Some(through));

@@ -59,8 +59,8 @@ pub fn forget(pipeline: &str, id: CollectionId) -> [Statement<'_>; 2] {
 }
 
 /// Takes out the rest: a copy that comes later under the same UUID (out of the selection and back) starts anew.
-pub fn gone(pipeline: &str, id: CollectionId) -> [Statement<'_>; 2] {
-    ["snapshot_chunks", "quarantine"].map(|table| take_out(pipeline, id, table))
+pub fn gone(pipeline: &str, id: CollectionId) -> [Statement<'_>; 4] {
+    ["snapshot_chunks", "quarantine", "recopies", "unmet"].map(|table| take_out(pipeline, id, table))
 }
 
 fn take_out<'a>(pipeline: &'a str, id: CollectionId, table: &str) -> Statement<'a> {

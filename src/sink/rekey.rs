@@ -9,6 +9,7 @@ use super::faults::fault;
 use super::sql;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::identity::{DIGITS_BELOW_EXPONENT, DIGITS_FROM_EXPONENT, tag};
+use crate::mapping::root::StoredKey;
 use crate::model::identifier::Identifier;
 use crate::model::table::{PgType, Table};
 use crate::model::write_set::Rekey;
@@ -92,12 +93,20 @@ pub(super) fn child_statements(before: &Table, after: &Table, rekey: &Rekey) -> 
     ]
 }
 
-fn digest(name: &Identifier, rekey: &Rekey) -> String {
-    format!("sha256({})", canonical(name, rekey))
+fn digest(name: &Identifier, Rekey { from, seen, subtype, .. }: &Rekey) -> String {
+    format!("sha256({})", canonical(name, *from, seen, *subtype))
+}
+
+/// The digest of the id that a row's key stands for.
+pub(super) fn id_digest(name: &Identifier, key: &StoredKey) -> String {
+    match key {
+        StoredKey::Digest => name.to_string(),
+        StoredKey::Id { ty, seen, subtype } => format!("sha256({})", canonical(name, *ty, seen, *subtype)),
+    }
 }
 
 /// The canonical form of a stored key.
-fn canonical(name: &Identifier, Rekey { from, seen, subtype, .. }: &Rekey) -> String {
+fn canonical(name: &Identifier, from: PgType, seen: &[&str], subtype: Option<u8>) -> String {
     let sized = |bytes: &str| format!("int4send(octet_length({bytes}))");
     match from {
         PgType::Boolean => format!("{} || CASE WHEN {name} THEN {} ELSE {} END", byte(tag::BOOLEAN), byte(1), byte(0)),
@@ -109,7 +118,7 @@ fn canonical(name: &Identifier, Rekey { from, seen, subtype, .. }: &Rekey) -> St
         }
         PgType::Numeric => number(&format!("trim_scale({name})::text")),
         PgType::Double => double(&name.to_string()),
-        PgType::Text if *seen == ["objectId"] => format!("{} || decode({name}, 'hex')", byte(tag::OBJECT_ID)),
+        PgType::Text if seen == ["objectId"] => format!("{} || decode({name}, 'hex')", byte(tag::OBJECT_ID)),
         PgType::Text | PgType::Jsonb => {
             let text = format!("convert_to({name}::text, 'UTF8')");
             format!("{} || {} || {text}", byte(tag::STRING), sized(&text))

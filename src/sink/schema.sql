@@ -46,6 +46,23 @@ CREATE TABLE IF NOT EXISTS tailwater.snapshot_chunks (
     PRIMARY KEY (pipeline, collection, chunk)
 );
 
+-- Collections that are copied once more, over the rows that are there. Anybody may ask by a row that has not begun.
+CREATE TABLE IF NOT EXISTS tailwater.recopies (
+    pipeline text NOT NULL,
+    collection uuid NOT NULL,
+    asked_at timestamptz NOT NULL DEFAULT now(),
+    begun boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (pipeline, collection)
+);
+
+-- Their documents that were not met at the source yet, by the digest of the id's canonical form.
+CREATE TABLE IF NOT EXISTS tailwater.unmet (
+    pipeline text NOT NULL,
+    collection uuid NOT NULL,
+    id bytea NOT NULL,
+    PRIMARY KEY (pipeline, collection, id)
+);
+
 -- Where the values of a path lie.
 CREATE TABLE IF NOT EXISTS tailwater.paths (
     pipeline text NOT NULL,

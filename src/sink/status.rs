@@ -31,7 +31,8 @@ pub async fn status_from_target(target: &TargetOptions, pipeline: &str) -> Resul
     databases.dedup();
     let sql = "SELECT (SELECT count(*) FROM tailwater.anomalies WHERE pipeline = $1), \
                coalesce((SELECT sum(documents)::int8 FROM tailwater.snapshot_chunks WHERE pipeline = $1), 0), \
-               (SELECT count(DISTINCT (collection, id_key)) FROM tailwater.quarantine WHERE pipeline = $1)";
+               (SELECT count(DISTINCT (collection, id_key)) FROM tailwater.quarantine WHERE pipeline = $1), \
+               coalesce((SELECT sum(bytes)::int8 FROM tailwater.snapshot_chunks WHERE pipeline = $1), 0)";
     let counts = client.query_one(sql, &[&pipeline]).await.map_err(|error| failed(&error))?;
     let count = |column: usize| u64::try_from(counts.get::<_, i64>(column)).unwrap_or(0);
     let database = |name: &str| {
@@ -49,7 +50,7 @@ pub async fn status_from_target(target: &TargetOptions, pipeline: &str) -> Resul
         changes_per_second: None,
         anomalies: count(0),
         quarantined: count(2),
-        snapshot: SnapshotStatus { documents_done: count(1), ..SnapshotStatus::default() },
+        snapshot: SnapshotStatus { documents_done: count(1), bytes_done: count(3), ..SnapshotStatus::default() },
         databases: databases.into_iter().map(database).collect(),
         can_cutover: false,
         uptime_seconds: None,

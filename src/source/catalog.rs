@@ -10,7 +10,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::faults::{NAMESPACE_NOT_FOUND, UNAUTHORIZED, classify, malformed, server_code};
 use super::{More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
-use crate::model::bson::{Doc, Malformed, Value};
+use crate::model::bson::{Doc, Document as RawDocument, Malformed, Value};
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::ClusterTime;
 
@@ -39,6 +39,8 @@ pub struct CollectionInfo {
     pub kind: CollectionKind,
     /// True when it has an index on `_id` to cut ranges by. Capped collections of old servers may lack it.
     pub id_index: bool,
+    /// What strings are compared by, as the server says it; `None`: by their bytes.
+    pub collation: Option<RawDocument>,
 }
 
 /// How much a collection holds, by the server's counters.
@@ -48,6 +50,14 @@ pub struct CollectionSize {
     pub documents: u64,
     /// Bytes of BSON, uncompressed.
     pub bytes: u64,
+}
+
+impl CollectionSize {
+    /// Bytes of a document, on average.
+    #[must_use]
+    pub fn mean(&self) -> usize {
+        usize::try_from(self.bytes.checked_div(self.documents).unwrap_or(0)).unwrap_or(usize::MAX)
+    }
 }
 
 /// What the oplog reaches over.
@@ -194,6 +204,7 @@ impl Source {
 /// One entry of `listCollections`. A name that is not UTF-8 becomes a label with replacement characters.
 fn collection(database: &str, entry: Doc<'_>) -> Result<Option<CollectionInfo>, Malformed> {
     let (mut name, mut kind, mut id, mut id_index) = (None, CollectionKind::Collection, CollectionId([0; 16]), false);
+    let mut collation = None;
     for element in entry.elements() {
         match element? {
             (b"name", Value::String(text)) => name = Some(String::from_utf8_lossy(text)),
@@ -205,14 +216,27 @@ fn collection(database: &str, entry: Doc<'_>) -> Result<Option<CollectionInfo>, 
                 }
             }
             (b"idIndex", _) => id_index = true,
-            (b"options", Value::Document(options)) => id_index |= options.get("clusteredIndex")?.is_some(),
+            (b"options", Value::Document(options)) => {
+                id_index |= options.get("clusteredIndex")?.is_some();
+                collation = collation_of(options)?;
+            }
             _ => {}
         }
     }
     if kind != CollectionKind::Collection {
         id = CollectionId([0; 16]);
     }
-    Ok(name.map(|name| CollectionInfo { namespace: Namespace::new(database, &name), id, kind, id_index }))
+    let namespace = name.map(|name| Namespace::new(database, &name));
+    Ok(namespace.map(|namespace| CollectionInfo { namespace, id, kind, id_index, collation }))
+}
+
+fn collation_of(options: Doc<'_>) -> Result<Option<RawDocument>, Malformed> {
+    match options.get("collation")? {
+        Some(Value::Document(collation)) if collation.get("locale")? != Some(Value::String(b"simple")) => {
+            Ok(Some(collation.to_owned()))
+        }
+        _ => Ok(None),
+    }
 }
 
 /// A UUID, when the value is one.

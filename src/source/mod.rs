@@ -11,6 +11,7 @@
 mod assembly;
 mod catalog;
 mod decode;
+mod derived;
 mod diagnose;
 mod event;
 mod faults;
@@ -20,6 +21,7 @@ mod lookahead;
 mod lookup;
 pub mod oplog;
 pub mod options;
+mod places;
 mod probe;
 mod public_form;
 mod ranges;
@@ -54,7 +56,7 @@ pub use stream::ChangeStream;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::ClusterTime;
 use faults::{Site, classify};
-use replies::{Answer, Replies, in_time};
+use replies::{Answer, Replies, in_time, within};
 use reply::Reply;
 
 /// How long to look for a server that fits; an operator waits for it when the address is wrong. The URI can change it.
@@ -89,6 +91,8 @@ struct More {
     wait: Option<Duration>,
     /// The most documents in a batch; a batch always ends at 16 MiB.
     documents: Option<u32>,
+    /// How long to wait for an answer when it is not the usual time, of the first batch too.
+    patience: Option<Duration>,
 }
 
 impl Source {
@@ -154,11 +158,12 @@ impl Source {
             (None, Some(documents)) => action.batch_size(documents),
             (None, None) => action,
         };
-        let cursor = match in_time(action.batch(), site).await? {
+        let patience = more.patience.unwrap_or(replies::ANSWER);
+        let cursor = match within(patience, action.batch(), site).await? {
             Ok(cursor) => cursor,
             Err(error) => return Ok(Err(error)),
         };
-        let mut replies = Replies::new(cursor, self.clone());
+        let mut replies = Replies::new(cursor, self.clone(), patience);
         match replies.try_next(site).await? {
             Ok(Some(first)) => Ok(Ok((replies, first))),
             Ok(None) => Err(Error::new(Kind::Defect, site.stage, "a new cursor has no first reply")),

@@ -17,7 +17,7 @@ use crate::error::{Error, Kind, Result, Stage};
 
 /// How long to wait for an answer. The driver's monitor notices a dead server within about 20 s; this is for a server
 /// that answers its monitor and not us, so it may be longer than any honest answer takes.
-const ANSWER: Duration = Duration::from_secs(120);
+pub(super) const ANSWER: Duration = Duration::from_secs(120);
 
 /// An answer that came: the server's, or its refusal.
 pub(super) type Answer<T> = Result<mongodb::error::Result<T>>;
@@ -26,11 +26,13 @@ pub(super) type Answer<T> = Result<mongodb::error::Result<T>>;
 pub(super) struct Replies {
     cursor: RawBatchCursor,
     source: Source,
+    /// How long to wait for each.
+    patience: Duration,
 }
 
 impl Replies {
-    pub(super) fn new(cursor: RawBatchCursor, source: Source) -> Self {
-        Self { cursor, source }
+    pub(super) fn new(cursor: RawBatchCursor, source: Source, patience: Duration) -> Self {
+        Self { cursor, source, patience }
     }
 
     /// The next reply; `None` when the server has closed the cursor after its last.
@@ -40,7 +42,7 @@ impl Replies {
 
     /// The same, with the server's refusal left to the caller.
     pub(super) async fn try_next(&mut self, site: Site<'_>) -> Answer<Option<Reply>> {
-        let reply = match in_time(self.cursor.next(), site).await? {
+        let reply = match within(self.patience, self.cursor.next(), site).await? {
             None => return Ok(Ok(None)),
             Some(Err(error)) => return Ok(Err(error)),
             Some(Ok(batch)) => Reply::new(batch),
@@ -96,5 +98,10 @@ fn fetch(mut replies: Replies, doing: &'static str) -> JoinHandle<(Replies, Answ
 
 /// Waits for an answer, but not for ever.
 pub(super) async fn in_time<T>(answer: impl Future<Output = T>, site: Site<'_>) -> Result<T> {
-    tokio::time::timeout(ANSWER, answer).await.map_err(|_| overdue(site, ANSWER.as_secs()))
+    within(ANSWER, answer, site).await
+}
+
+/// The same, for an answer that takes its own time.
+pub(super) async fn within<T>(patience: Duration, answer: impl Future<Output = T>, site: Site<'_>) -> Result<T> {
+    tokio::time::timeout(patience, answer).await.map_err(|_| overdue(site, patience.as_secs()))
 }

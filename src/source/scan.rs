@@ -26,7 +26,7 @@ use crate::model::position::ClusterTime;
 
 /// Documents per batch. The server also ends a batch at 16 MiB, so this bounds the memory for small documents, where the
 /// rows that they become weigh more than the BSON; with less, a distant server would be waited for most of the time.
-const BATCH: u32 = 4000;
+pub(super) const BATCH: u32 = 4000;
 /// How often a name is looked up again while somebody renames the collection.
 const RENAMES: usize = 5;
 
@@ -50,6 +50,9 @@ pub struct RawDocs {
     hosts: Box<str>,
 }
 
+/// A cursor that was opened: the name that the collection has now, and the first reply.
+pub(super) type Opened = (Namespace, Replies, Reply);
+
 impl Source {
     /// Opens a range at `at`, or at the current operation time.
     ///
@@ -71,32 +74,56 @@ impl Source {
             return Err(Error::new(Kind::Defect, Stage::Snapshot, "a range without a command"));
         };
         let on = self.inner.snapshot_reads.clone();
-        let (namespace, replies, first) = self.find(collection.namespace.clone(), command, on, &doing).await?;
+        let opened = self.find(collection.namespace.clone(), command, on, &doing).await?;
+        self.reader(opened, rest, at, doing)
+    }
+
+    /// A reader that goes on where a cursor was opened at `at`, or at the time that the server says instead.
+    pub(super) fn reader(
+        &self,
+        (namespace, replies, first): Opened,
+        rest: VecDeque<RawDocumentBuf>,
+        at: ClusterTime,
+        doing: String,
+    ) -> Result<RangeReader> {
         let reported = first.at_cluster_time().map_err(|error| malformed(error, self.site(Stage::Snapshot, &doing)))?;
         let at = reported.unwrap_or(at);
         Ok(RangeReader { source: self.clone(), namespace, replies, ready: Some(first), rest, at, doing })
     }
 
-    /// Opens a `find` by UUID, following the collection to the name that the server says it has now.
+    /// Opens a `find` by UUID.
     pub(super) async fn find(
         &self,
-        mut namespace: Namespace,
+        namespace: Namespace,
         command: RawDocumentBuf,
         on: SelectionCriteria,
         doing: &str,
-    ) -> Result<(Namespace, Replies, Reply)> {
+    ) -> Result<Opened> {
+        let more = More { documents: Some(BATCH), ..More::default() };
+        self.open_by_id(bson::cstr!("find"), namespace, command, on, more, doing).await
+    }
+
+    /// Opens a command by UUID, following the collection to the name that the server says it has now. Its first field,
+    /// the verb with the name, is not in `command`.
+    pub(super) async fn open_by_id(
+        &self,
+        verb: &bson::raw::CStr,
+        mut namespace: Namespace,
+        command: RawDocumentBuf,
+        on: SelectionCriteria,
+        more: More,
+        doing: &str,
+    ) -> Result<Opened> {
         let site = self.site(Stage::Snapshot, doing);
         for _ in 0..RENAMES {
-            let mut find = rawdoc! { "find": &*namespace.collection };
+            let mut named = RawDocumentBuf::new();
+            named.append(verb, &*namespace.collection);
             for element in &command {
                 let (name, value) = element
                     .map_err(|error| Error::new(Kind::Defect, Stage::Snapshot, "a command of ours").caused_by(error))?;
-                find.append(name, value);
+                named.append(name, value);
             }
-            match self
-                .open(&namespace.database, find, on.clone(), More { wait: None, documents: Some(BATCH) }, site)
-                .await?
-            {
+            match self.open(&namespace.database, named, on.clone(), more, site).await? {
                 Ok((replies, first)) => return Ok((namespace, replies, first)),
                 Err(error) if server_code(&error) == Some(COLLECTION_UUID_MISMATCH) => {
                     let reply = error.server_response().map(|reply| reply.get_str("actualCollection"));
@@ -117,6 +144,15 @@ impl RangeReader {
     #[must_use]
     pub fn cluster_time(&self) -> ClusterTime {
         self.at
+    }
+
+    /// Bytes that the next batch can have, when documents have `mean` bytes; the server ends it at 16 MiB.
+    #[must_use]
+    pub fn next_bytes(&self, mean: usize) -> usize {
+        // A reply that is here already is known; the mean of what is to come is not that of all.
+        const SPREAD: usize = 2;
+        let batch = usize::try_from(BATCH).unwrap_or(usize::MAX);
+        self.ready.as_ref().map_or(mean.max(1).saturating_mul(batch).saturating_mul(SPREAD), Reply::len)
     }
 
     /// The next batch; `None` after the last. A batch is never empty.

@@ -91,7 +91,7 @@ impl Source {
     }
 
     async fn open_cursor(&self, shape: Shape, from: Option<&Position>, site: Site<'_>) -> Answer<(Replies, Reply)> {
-        self.open("admin", command(shape, from)?, primary(), More { wait: Some(IDLE_ANSWER), documents: None }, site)
+        self.open("admin", command(shape, from)?, primary(), More { wait: Some(IDLE_ANSWER), ..More::default() }, site)
             .await
     }
 }

@@ -74,14 +74,18 @@ catalogue! {
         "Documents copied by the snapshot and committed.";
     snapshot_bytes: Counter "tailwater_snapshot_bytes_total" [] "bytes"
         "Bytes of BSON copied by the snapshot and committed.";
-    snapshot_expected: Gauge "tailwater_snapshot_expected_documents" [] "documents"
+    snapshot_expected_documents: Gauge "tailwater_snapshot_expected_documents" [] "documents"
         "Documents of the collections that the snapshot copies, those already copied included.";
+    snapshot_expected_bytes: Gauge "tailwater_snapshot_expected_bytes" [] "bytes"
+        "Bytes of BSON of the collections that the snapshot copies, those already copied included.";
+    snapshot_copied_bytes: Gauge "tailwater_snapshot_copied_bytes" [] "bytes"
+        "Bytes of them that are copied, by earlier runs too; never more than expected.";
     snapshot_eta: Gauge "tailwater_snapshot_eta_seconds" [] "seconds"
-        "Time until the snapshot is done at its present speed.";
+        "Time until the snapshot is done at its present speed, by bytes.";
     buffered: Gauge "tailwater_buffered_bytes" [] "bytes" "Changes that wait in memory.";
     connections: Gauge "tailwater_target_connections" [] "connections" "Open connections to the target.";
     oplog_window: Gauge "tailwater_oplog_window_seconds" [] "seconds"
-        "How far the oplog reaches back beyond the position; at 0 history is lost.";
+        "How far the oplog reaches back beyond the position: the time left until history is lost, while the position stands still.";
     source_silence: Gauge "tailwater_source_silence_seconds" [] "seconds"
         "Time since the source last told how far it is.";
     anomalies: Counter "tailwater_anomalies_total" ["reason"] "values"

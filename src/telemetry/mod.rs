@@ -134,27 +134,33 @@ impl Telemetry {
 
     /// A collection is going to be copied from its beginning.
     pub fn snapshot_started(&self, namespace: &Namespace, documents: u64, bytes: u64) {
-        self.live().snapshot.started(self.now(), namespace, documents);
+        self.live().snapshot.started(self.now(), namespace, documents, bytes);
         // Thousands of collections may start at once; their ends, which come one by one, are told at info.
         tracing::debug!(%namespace, documents, bytes, "snapshot of collection started");
     }
 
-    /// So many documents of a collection were copied by an earlier run. Counters do not move: they count this process.
-    pub fn snapshot_resumed(&self, namespace: &Namespace, documents: u64) {
-        self.live().snapshot.resumed(self.now(), namespace, documents);
+    /// So much of a collection was copied by an earlier run. Counters do not move: they count this process.
+    pub fn snapshot_resumed(&self, namespace: &Namespace, documents: u64, bytes: u64) {
+        self.live().snapshot.resumed(self.now(), namespace, documents, bytes);
     }
 
     /// So much more of a collection is durably committed.
     pub fn snapshot_progress(&self, namespace: &Namespace, documents: u64, bytes: u64) {
         add(&self.0.metrics.snapshot_documents, &[], documents);
         add(&self.0.metrics.snapshot_bytes, &[], bytes);
-        self.live().snapshot.advanced(self.now(), namespace, documents);
+        self.live().snapshot.advanced(self.now(), namespace, documents, bytes);
     }
 
     /// A collection is copied.
     pub fn snapshot_finished(&self, namespace: &Namespace) {
         self.live().snapshot.finished(namespace);
         tracing::info!(%namespace, "snapshot of collection finished");
+    }
+
+    /// A collection is not copied any more: dropped, or renamed out of the selection.
+    pub fn snapshot_gone(&self, namespace: &Namespace) {
+        self.live().snapshot.gone(namespace);
+        tracing::info!(%namespace, "snapshot of collection ended: it is gone");
     }
 
     /// What the daemon is doing now.
@@ -193,8 +199,11 @@ impl Telemetry {
         set(&metrics.quarantined, &[], Some(float(status.quarantined)));
         set(&metrics.oplog_window, &[], status.oplog_window_seconds);
         set(&metrics.source_silence, &[], silence.map(|silence| silence.as_secs_f64()));
-        set(&metrics.snapshot_expected, &[], Some(float(status.snapshot.documents_total)));
-        set(&metrics.snapshot_eta, &[], status.snapshot.eta_seconds);
+        let snapshot = &status.snapshot;
+        set(&metrics.snapshot_expected_documents, &[], Some(float(snapshot.documents_total)));
+        set(&metrics.snapshot_expected_bytes, &[], Some(float(snapshot.bytes_total)));
+        set(&metrics.snapshot_copied_bytes, &[], Some(float(snapshot.bytes_done)));
+        set(&metrics.snapshot_eta, &[], snapshot.eta_seconds);
         metrics.render()
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Pure: a [`Status`] comes in, lines no wider and no more than asked for go out.
 
+use super::rate::float;
 use super::status::{CollectionStatus, SnapshotStatus, Status};
 
 /// Columns that the longest namespace may take before it is cut.
@@ -12,7 +13,7 @@ const NAME_WIDTH: usize = 40;
 pub fn render(status: &Status, width: usize, rows: usize) -> Vec<String> {
     let mut lines = Vec::new();
     if !status.snapshot.collections.is_empty() {
-        collections(&status.snapshot, rows.saturating_sub(1), &mut lines);
+        lines = collections(&status.snapshot, rows.saturating_sub(1));
     }
     lines.push(summary(status));
     // The summary is last and most important, so a screen that is too low loses the lines above it.
@@ -28,12 +29,16 @@ pub fn summary(status: &Status) -> String {
     parts.extend(status.reason.clone());
     let snapshot = &status.snapshot;
     if snapshot.collections_left > 0 {
+        parts.push(format!("{}% of {}", snapshot.percent(), bytes(snapshot.bytes_total)));
         parts.push(format!("{} of {} documents", count(snapshot.documents_done), count(snapshot.documents_total)));
-        parts.extend(snapshot.documents_per_second.map(|rate| format!("{}/s", quantity(rate))));
+        parts.extend(snapshot.bytes_per_second.map(|rate| format!("{}/s", size(rate))));
         parts.extend(snapshot.eta_seconds.map(|eta| format!("{} left", duration(eta))));
     }
     parts.extend(status.lag_seconds.map(|lag| format!("lag {}", duration(lag))));
     parts.extend(status.changes_per_second.map(|rate| format!("{} changes/s", quantity(rate))));
+    if status.oplog_window_is_short() {
+        parts.extend(status.oplog_window_seconds.map(|left| format!("history lost in {}", duration(left))));
+    }
     if status.anomalies > 0 {
         parts.push(format!("{} anomalies", count(status.anomalies)));
     }
@@ -43,7 +48,9 @@ pub fn summary(status: &Status) -> String {
     parts.join(" · ")
 }
 
-fn collections(snapshot: &SnapshotStatus, rows: usize, lines: &mut Vec<String>) {
+/// A line for each collection that is being copied, at most so many.
+#[must_use]
+pub fn collections(snapshot: &SnapshotStatus, rows: usize) -> Vec<String> {
     // One row of the screen says how many do not fit.
     let fits = if snapshot.collections_left <= rows.min(snapshot.collections.len()) {
         snapshot.collections_left
@@ -53,23 +60,22 @@ fn collections(snapshot: &SnapshotStatus, rows: usize, lines: &mut Vec<String>) 
     let shown: Vec<_> = snapshot.collections.iter().take(fits).collect();
     let widest = shown.iter().map(|collection| collection.namespace.chars().count()).max().unwrap_or(0);
     let name_width = widest.min(NAME_WIDTH);
-    lines.extend(shown.iter().map(|collection| collection_line(collection, name_width)));
+    let mut lines: Vec<String> = shown.iter().map(|collection| collection_line(collection, name_width)).collect();
     let more = snapshot.collections_left.saturating_sub(fits);
     if more > 0 {
         lines.push(format!("and {} more", count(u64::try_from(more).unwrap_or(u64::MAX))));
     }
+    lines
 }
 
+/// The documents come last: they are what a narrow screen can do without.
 fn collection_line(collection: &CollectionStatus, name_width: usize) -> String {
-    let percent = match collection.documents_total {
-        0 => 100,
-        total => u64::try_from(u128::from(collection.documents_done) * 100 / u128::from(total)).unwrap_or(100),
-    };
-    let name = cut(&collection.namespace, name_width);
-    let documents = format!("{}/{}", count(collection.documents_done), count(collection.documents_total));
-    let rate = collection.documents_per_second.map_or_else(String::new, |rate| format!("{}/s", quantity(rate)));
+    let (name, percent) = (cut(&collection.namespace, name_width), collection.percent());
+    let copied = format!("{}/{}", bytes(collection.bytes_done), bytes(collection.bytes_total));
+    let rate = collection.bytes_per_second.map_or_else(String::new, |rate| format!("{}/s", size(rate)));
     let left = collection.eta_seconds.map_or_else(String::new, |eta| format!("{} left", duration(eta)));
-    format!("{name:name_width$}  {percent:>3}%  {documents:>23}  {rate:>9}  {left}").trim_end().to_owned()
+    let documents = format!("{}/{} documents", count(collection.documents_done), count(collection.documents_total));
+    format!("{name:name_width$}  {percent:>2}%  {copied:>15}  {rate:>9}  {left:>16}  {documents}")
 }
 
 /// Cuts to `width` characters and says so with an ellipsis; control characters, which a name may have, become blanks.
@@ -107,6 +113,26 @@ pub fn quantity(n: f64) -> String {
     }
 }
 
+/// Bytes in three digits or so.
+#[must_use]
+pub fn bytes(n: u64) -> String {
+    size(float(n))
+}
+
+/// The same of a number that is not whole, such as a rate.
+#[must_use]
+pub fn size(bytes: f64) -> String {
+    let mut n = bytes.max(0.0);
+    for unit in ["B", "KiB", "MiB", "GiB"] {
+        match n {
+            _ if n < 9.95 && unit != "B" => return format!("{n:.1} {unit}"),
+            _ if n < 999.5 => return format!("{n:.0} {unit}"),
+            _ => n /= 1024.0,
+        }
+    }
+    format!("{n:.1} TiB")
+}
+
 /// A time in its two largest units.
 #[must_use]
 pub fn duration(seconds: f64) -> String {
@@ -123,7 +149,7 @@ pub fn duration(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, quantity, render};
+    use super::{count, duration, quantity, render, size};
     use crate::telemetry::status::{CollectionStatus, SnapshotStatus, Status};
 
     fn status(state: &str, collections: &[(&str, u64, u64)]) -> Status {
@@ -131,7 +157,10 @@ mod tests {
             namespace: (*name).to_owned(),
             documents_done: *done,
             documents_total: *total,
+            bytes_done: *done * 1000,
+            bytes_total: *total * 1000,
             documents_per_second: Some(2500.0),
+            bytes_per_second: Some(2_500_000.0),
             eta_seconds: Some(90.0),
         };
         Status {
@@ -147,8 +176,11 @@ mod tests {
             snapshot: SnapshotStatus {
                 documents_done: collections.iter().map(|c| c.1).sum(),
                 documents_total: collections.iter().map(|c| c.2).sum(),
+                bytes_done: collections.iter().map(|c| c.1 * 1000).sum(),
+                bytes_total: collections.iter().map(|c| c.2 * 1000).sum(),
                 eta_seconds: Some(3700.0),
                 documents_per_second: Some(5000.0),
+                bytes_per_second: Some(50_000_000.0),
                 collections: collections.iter().map(collection).collect(),
                 collections_left: collections.len(),
             },
@@ -167,15 +199,41 @@ mod tests {
 
     #[test]
     fn a_line_per_collection_during_the_snapshot() {
-        let lines = render(&status("snapshot", &[("shop.orders", 500_000, 2_000_000), ("shop.i", 0, 10)]), 100, 24);
+        let lines = render(&status("snapshot", &[("shop.orders", 500_000, 2_000_000), ("shop.i", 0, 10)]), 120, 24);
         assert_eq!(
             lines,
             [
-                "shop.orders   25%        500,000/2,000,000     2500/s  1 min 30 s left",
-                "shop.i         0%                     0/10     2500/s  1 min 30 s left",
-                "snapshot · 500,000 of 2,000,010 documents · 5000/s · 1 h 01 min left · lag 2 s · 12k changes/s",
+                "shop.orders  25%  477 MiB/1.9 GiB  2.4 MiB/s   1 min 30 s left  500,000/2,000,000 documents",
+                "shop.i        0%      0 B/9.8 KiB  2.4 MiB/s   1 min 30 s left  0/10 documents",
+                "snapshot · 24% of 1.9 GiB · 500,000 of 2,000,010 documents · 48 MiB/s · 1 h 01 min left · lag 2 s · 12k changes/s",
             ]
         );
+    }
+
+    #[test]
+    fn a_copy_that_goes_on_is_never_all_done() {
+        let mut status = status("snapshot", &[("a.b", 25, 25), ("a.c", 0, 0)]);
+        let lines = render(&status, 100, 24);
+        assert!(lines[0].starts_with("a.b  99% "), "{}", lines[0]);
+        assert!(lines[1].starts_with("a.c   0% "), "{}", lines[1]);
+        (status.snapshot.bytes_done, status.snapshot.bytes_total) = (0, 0);
+        assert_eq!(status.snapshot.percent(), 99, "by documents, when bytes are not known");
+        status.snapshot.collections_left = 0;
+        assert_eq!(status.snapshot.percent(), 100);
+    }
+
+    #[test]
+    fn an_oplog_that_runs_out_is_in_the_line() {
+        let mut status = status("catching_up", &[]);
+        (status.lag_seconds, status.oplog_window_seconds) = (Some(7200.0), Some(7300.0));
+        assert!(!status.oplog_window_is_short());
+        status.oplog_window_seconds = Some(3000.0);
+        let expected = "catching up · lag 2 h 00 min · 12k changes/s · history lost in 50 min 00 s";
+        assert_eq!(render(&status, 100, 24), [expected]);
+        (status.lag_seconds, status.oplog_window_seconds) = (Some(20.0), Some(10.0));
+        assert!(!status.oplog_window_is_short(), "a young oplog, and hardly behind");
+        status.oplog_window_seconds = None;
+        assert!(!status.oplog_window_is_short());
     }
 
     #[test]
@@ -227,6 +285,8 @@ mod tests {
         assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         let quantities = [0.0, 0.5, 9.9, 10.4, 9999.0, 10_000.0, 999_000.0, 1_500_000.0, 20_000_000.0].map(quantity);
         assert_eq!(quantities, ["0", "0.5", "9.9", "10", "9999", "10k", "999k", "1.5M", "20M"]);
+        let sizes = [0.0, 999.0, 1000.0, 1536.0, 20e6, 1e9, 1e12, 1e16].map(size);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 KiB", "1.5 KiB", "19 MiB", "954 MiB", "931 GiB", "9094.9 TiB"]);
         let durations = [0.0, 59.4, 60.0, 3599.0, 3600.0, 90_000.0, f64::INFINITY, f64::NAN].map(duration);
         assert_eq!(durations[..6], ["0 s", "59 s", "1 min 00 s", "59 min 59 s", "1 h 00 min", "1 d 01 h"]);
     }

@@ -7,38 +7,52 @@ use std::time::Duration;
 
 /// How far back a rate looks: long enough that batches of seconds do not make it jump.
 const WINDOW: Duration = Duration::from_secs(15);
-/// The least distance of two samples.
+/// The least distance of two samples: the window is full of them.
 const SPACING: Duration = Duration::from_secs(1);
+/// The same for what advances in large steps: a minute and more, however fast the steps come.
+const STEP_SPACING: Duration = Duration::from_secs(5);
 /// Samples kept: the window, and one before it.
 const SAMPLES: usize = 17;
+/// The shortest past that tells anything.
+const LEAST: Duration = Duration::from_secs(1);
 
 /// The recent past of a total.
 #[derive(Debug, Clone)]
-pub(super) struct Rate(VecDeque<(Duration, u64)>);
+pub(super) struct Rate {
+    samples: VecDeque<(Duration, u64)>,
+    spacing: Duration,
+    window: Duration,
+}
 
 impl Rate {
     /// A rate that starts counting at `total`.
     pub fn new(now: Duration, total: u64) -> Self {
-        Self(VecDeque::from([(now, total)]))
+        Self { samples: VecDeque::from([(now, total)]), spacing: SPACING, window: WINDOW }
+    }
+
+    /// A rate of what advances in steps that may be minutes apart: it looks back over the last steps, however long they
+    /// took, so that it neither reads zero between two of them nor jumps with each.
+    pub fn of_steps(now: Duration, total: u64) -> Self {
+        Self { samples: VecDeque::from([(now, total)]), spacing: STEP_SPACING, window: Duration::MAX }
     }
 
     /// Remembers that the total was `total` at `now`.
     pub fn observe(&mut self, now: Duration, total: u64) {
-        if self.0.back().is_some_and(|(at, _)| now.saturating_sub(*at) < SPACING) {
+        if self.samples.back().is_some_and(|(at, _)| now.saturating_sub(*at) < self.spacing) {
             return;
         }
-        if self.0.len() == SAMPLES {
-            self.0.pop_front();
+        if self.samples.len() == SAMPLES {
+            self.samples.pop_front();
         }
-        self.0.push_back((now, total));
+        self.samples.push_back((now, total));
     }
 
     /// Growth per second up to `now`; `None` while there is too little past to tell.
     pub fn per_second(&self, now: Duration, total: u64) -> Option<f64> {
-        let edge = now.saturating_sub(WINDOW);
-        let (at, before) = self.0.iter().rev().find(|(at, _)| *at <= edge).or_else(|| self.0.front())?;
+        let edge = now.saturating_sub(self.window);
+        let (at, before) = self.samples.iter().rev().find(|(at, _)| *at <= edge).or_else(|| self.samples.front())?;
         let elapsed = now.saturating_sub(*at);
-        (elapsed >= SPACING).then(|| float(total.saturating_sub(*before)) / elapsed.as_secs_f64())
+        (elapsed >= LEAST).then(|| float(total.saturating_sub(*before)) / elapsed.as_secs_f64())
     }
 }
 
@@ -88,6 +102,28 @@ mod tests {
     #[test]
     fn what_was_there_before_does_not_count() {
         assert_eq!(Rate::new(at(0), 900).per_second(at(10), 1000), Some(10.0));
+    }
+
+    #[test]
+    fn steps_that_are_minutes_apart_have_a_rate_between_them() {
+        let mut rate = Rate::of_steps(at(0), 0);
+        for step in 1..=50 {
+            rate.observe(at(step * 120), step * 240);
+        }
+        assert_eq!(rate.per_second(at(6000), 12_000), Some(2.0));
+        let before_the_next = rate.per_second(at(6119), 12_000).expect("rate");
+        assert!((1.8..2.0).contains(&before_the_next), "{before_the_next}");
+        let stalled = rate.per_second(at(60_000), 12_000).expect("rate");
+        assert!(stalled < 0.1, "it goes down while nothing comes: {stalled}");
+    }
+
+    #[test]
+    fn many_small_steps_are_looked_at_for_a_minute_and_more() {
+        let mut rate = Rate::of_steps(at(0), 0);
+        for second in 1..=1000 {
+            rate.observe(at(second), if second <= 900 { 0 } else { (second - 900) * 50 });
+        }
+        assert_eq!(rate.per_second(at(1000), 5000), Some(50.0), "what was a minute and a half ago is forgotten");
     }
 
     #[test]

@@ -42,11 +42,20 @@ pub struct SnapshotStatus {
     pub documents_done: u64,
     /// Documents there are.
     pub documents_total: u64,
-    /// Time until it is done; null while unknown.
+    /// Bytes of BSON committed.
+    #[serde(default)]
+    pub bytes_done: u64,
+    /// Bytes of BSON there are, by the source's estimate.
+    #[serde(default)]
+    pub bytes_total: u64,
+    /// Time until it is done, by bytes; null while unknown.
     pub eta_seconds: Option<f64>,
     /// Documents committed per second, lately.
     #[serde(default)]
     pub documents_per_second: Option<f64>,
+    /// Bytes committed per second, lately.
+    #[serde(default)]
+    pub bytes_per_second: Option<f64>,
     /// Collections being copied, the one with the most left first; at most [`SnapshotStatus::COLLECTIONS`] of them.
     #[serde(default)]
     pub collections: Vec<CollectionStatus>,
@@ -64,9 +73,18 @@ pub struct CollectionStatus {
     pub documents_done: u64,
     /// Documents there are.
     pub documents_total: u64,
+    /// Bytes of BSON committed.
+    #[serde(default)]
+    pub bytes_done: u64,
+    /// Bytes of BSON there are, by the source's estimate.
+    #[serde(default)]
+    pub bytes_total: u64,
     /// Documents committed per second, lately.
     pub documents_per_second: Option<f64>,
-    /// Time until it is done; null while unknown.
+    /// Bytes committed per second, lately.
+    #[serde(default)]
+    pub bytes_per_second: Option<f64>,
+    /// Time until it is done, by bytes; null while unknown.
     pub eta_seconds: Option<f64>,
 }
 
@@ -83,7 +101,46 @@ pub struct DatabaseStatus {
     pub position: String,
 }
 
+/// Who is less behind than this keeps up, however young and short the oplog is.
+const FAR_BEHIND_SECONDS: f64 = 60.0;
+
+impl Status {
+    /// True when more than half of the oplog's window is used up: history will be lost unless the target catches up.
+    #[must_use]
+    pub fn oplog_window_is_short(&self) -> bool {
+        match (self.lag_seconds, self.oplog_window_seconds) {
+            (Some(behind), Some(left)) => behind > left.max(FAR_BEHIND_SECONDS),
+            (None, _) | (_, None) => false,
+        }
+    }
+}
+
 impl SnapshotStatus {
     /// The most collections that a status lists: more than a screen shows, and little enough to send every second.
     pub const COLLECTIONS: usize = 64;
+
+    /// How much is done, by bytes. All of it only when it has ended: the source estimates, and may have more.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        match self.collections_left {
+            0 => 100,
+            _ => percent(self.bytes_done, self.bytes_total)
+                .unwrap_or_else(|| percent(self.documents_done, self.documents_total).unwrap_or(0)),
+        }
+    }
+}
+
+impl CollectionStatus {
+    /// How much is done, by bytes.
+    #[must_use]
+    pub fn percent(&self) -> u64 {
+        percent(self.bytes_done, self.bytes_total)
+            .unwrap_or_else(|| percent(self.documents_done, self.documents_total).unwrap_or(0))
+    }
+}
+
+/// Of what goes on; `None` when there is nothing to compare with.
+fn percent(done: u64, total: u64) -> Option<u64> {
+    let percent = (u128::from(done) * 100).checked_div(u128::from(total))?;
+    Some(u64::try_from(percent).unwrap_or(u64::MAX).min(99))
 }

@@ -12,10 +12,13 @@ use crate::harness::http;
 use crate::harness::servers::{self, Servers};
 use crate::harness::wait::{self, LONG};
 
-const METRICS: [&str; 11] = [
+const METRICS: [&str; 14] = [
     "tailwater_lag_seconds",
     "tailwater_changes_applied_total",
     "tailwater_snapshot_documents_total",
+    "tailwater_snapshot_bytes_total",
+    "tailwater_snapshot_expected_bytes",
+    "tailwater_snapshot_copied_bytes",
     "tailwater_transactions_committed_total",
     "tailwater_buffered_bytes",
     "tailwater_target_connections",
@@ -26,7 +29,7 @@ const METRICS: [&str; 11] = [
     "tailwater_build_info",
 ];
 
-const FIELDS: [&str; 15] = [
+const FIELDS: [&str; 18] = [
     "/pipeline",
     "/state",
     "/lag_seconds",
@@ -36,6 +39,9 @@ const FIELDS: [&str; 15] = [
     "/quarantined",
     "/snapshot/documents_done",
     "/snapshot/documents_total",
+    "/snapshot/bytes_done",
+    "/snapshot/bytes_total",
+    "/snapshot/bytes_per_second",
     "/snapshot/eta_seconds",
     "/databases/0/name",
     "/databases/0/consistent",
@@ -125,6 +131,10 @@ async fn metrics_count_what_was_done() {
         assert!(all.keys().any(|sample| named(&sample)), "{name} has no sample: {all:?}");
     }
     assert_eq!(all["tailwater_snapshot_documents_total"], 3.0);
+    // A document {_id: n} is 14 bytes.
+    for name in ["bytes_total", "expected_bytes", "copied_bytes"] {
+        assert_eq!(all[&format!("tailwater_snapshot_{name}")], 42.0, "{name}");
+    }
     assert_eq!(all["tailwater_anomalies_total{reason=\"nul_removed\"}"], 1.0);
     assert_eq!(all["tailwater_quarantined_documents"], 0.0);
     assert!(all["tailwater_transactions_committed_total"] >= 1.0, "{all:?}");

@@ -7,7 +7,7 @@
 mod snapshot;
 pub mod stream;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use tokio_util::sync::CancellationToken;
 
@@ -95,7 +95,7 @@ impl TextSession<'_> {
             // Before anything is copied, so that the stream tells whatever the copy may have missed.
             None => self.source.open_reader(&self.probe, None).await?.position().clone(),
         };
-        start.collections.find_to_copy(&self.source, self.config).await?;
+        start.collections.find_to_copy(&self.source, self.config, &BTreeSet::new()).await?;
         if let Some(target) = &self.target {
             start.collections.occupy(target).await?;
         }

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::prepare::{RANGE_BYTES, SAMPLE, chunk};
 use super::super::range::learn;
-use super::super::snapshot::{RANGE_BYTES, SAMPLE, chunk, current};
 use super::{Start, TextSession};
 use crate::error::{Class, Result};
 use crate::lane::{Lane, source_json};
@@ -121,7 +121,7 @@ impl TextSession<'_> {
                     tracing::warn!(namespace = %copying.info.namespace, chunk = chunk.number, "{error}");
                     self.telemetry.retry(error.stage());
                     tokio::time::sleep(Duration::from_millis(50 << attempt)).await;
-                    match current(&self.source, &copying.info).await? {
+                    match self.source.collection_by_id(&copying.info.namespace.database, copying.info.id).await? {
                         Some(now) => copying.info = now,
                         None => return text.commit().await.map(|()| Some(Outcome::Gone)),
                     }
@@ -184,7 +184,7 @@ impl TextSession<'_> {
                     text.put(&table, &key, &row, rows == Rows::Over).await?;
                 }
                 Step::Row(change) if rows == Rows::Over => text.row(&change).await?,
-                Step::Row(_) | Step::Release { .. } | Step::Orphans { .. } => {}
+                Step::Row(_) | Step::Release { .. } | Step::Orphans { .. } | Step::Met { .. } => {}
                 Step::Ddl(ddl) => text.ddl(&ddl).await?,
                 Step::Anomaly(anomaly) => {
                     text.anomaly(&anomaly, None).await?;

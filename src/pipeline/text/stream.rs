@@ -6,6 +6,7 @@ use super::super::backoff::Backoff;
 use super::super::stream::{Running, finish, start_lane, stopped_by_executor};
 use super::{Start, TextSession};
 use crate::config::Config;
+use crate::copying::Copies;
 use crate::error::{Class, Error, Result};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::state::State;
@@ -139,6 +140,7 @@ pub fn router(
         listed_at: start.collections.listed_at,
         collections: start.collections.known,
         quarantined: start.quarantined,
+        copies: Copies::default(),
         done: start.lanes,
         memory,
         memory_limit: config.limits.memory,

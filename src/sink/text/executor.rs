@@ -97,7 +97,9 @@ impl TextExecutor {
 
     async fn write(&mut self, write_set: WriteSet) -> Result<()> {
         // The memory that the change holds is given back when this returns.
-        let WriteSet { position, boundary, database, operation, steps, permit: _permit } = write_set;
+        let WriteSet { position, boundary, database, operation, steps, permit: _permit, held: _ } = write_set;
+        let beside = || Error::new(Kind::Defect, Stage::Sink, "nothing is copied beside the changes of a text");
+        let (position, operation) = position.zip(operation).ok_or_else(beside)?;
         for step in steps {
             self.step(step, &position).await?;
         }
@@ -113,6 +115,7 @@ impl TextExecutor {
                 self.text.row(&change).await
             }
             Step::Ddl(ddl) => self.text.ddl(&ddl).await,
+            Step::Met { .. } => Ok(()),
             Step::Anomaly(anomaly) => {
                 self.telemetry.anomaly(anomaly.reason, 1);
                 self.text.anomaly(&anomaly, Some(position)).await

@@ -127,7 +127,7 @@ impl Source {
 }
 
 fn waiting() -> More {
-    More { wait: Some(IDLE_ANSWER), documents: None }
+    More { wait: Some(IDLE_ANSWER), ..More::default() }
 }
 
 /// The `find` that tails the oplog. By `ts` the server finds its start without a scan.

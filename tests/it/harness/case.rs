@@ -131,12 +131,35 @@ impl Case {
         databases.dedup();
         let known = |database: &String| self.settled.lock().expect("no panic before").contains(database);
         let first_time = databases.iter().filter(|d| !known(d)).cloned().collect::<Vec<_>>();
-        // The first sentinel may be copied rather than followed; the one after it is in no copy.
+        // The first sentinel may be copied rather than followed, beside what is still being copied; the one that is written
+        // when all is copied is in no copy.
         if !first_time.is_empty() {
             self.one_round(&first_time, deadline).await;
             self.settled.lock().expect("no panic before").extend(first_time);
         }
+        self.copied(deadline).await;
         self.one_round(&databases, deadline).await;
+        if self.left_to_copy().await.is_some_and(|left| left > 0) {
+            self.copied(deadline).await;
+            self.one_round(&databases, deadline).await;
+        }
+    }
+
+    /// Collections that are not copied yet; `None` while nobody can tell.
+    async fn left_to_copy(&self) -> Option<i64> {
+        let sql = "SELECT (SELECT count(*) FROM tailwater.collections WHERE NOT copied) \
+                   + (SELECT count(*) FROM tailwater.recopies)";
+        let answer = self.postgres.simple_query(sql).await.ok()?;
+        answer.iter().find_map(|message| match message {
+            SimpleQueryMessage::Row(row) => row.get(0)?.parse().ok(),
+            _ => None,
+        })
+    }
+
+    async fn copied(&self, deadline: Duration) {
+        let state = || self.logs();
+        let copied = || async { self.left_to_copy().await.filter(|left| *left == 0) };
+        wait::until("everything is copied", deadline, state, copied).await;
     }
 
     async fn one_round(&self, databases: &[String], deadline: Duration) {

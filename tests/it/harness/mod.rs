@@ -8,6 +8,7 @@
 //! - `psql`: an SQL text, run as a user would
 //! - `audit`: who wrote which row
 //! - `watch`: a reader who looks at PostgreSQL all the time
+//! - `source`: the product's own reader, without a daemon
 //! - `case`: one test's own pipeline, databases and connections
 
 pub mod audit;
@@ -17,5 +18,6 @@ pub mod daemon;
 pub mod http;
 pub mod psql;
 pub mod servers;
+pub mod source;
 pub mod wait;
 pub mod watch;

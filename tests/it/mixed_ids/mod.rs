@@ -2,6 +2,7 @@
 //!
 //! - `ids`: ids of every type, byte by byte
 //! - `equality`: which ids are one, MongoDB's word against the product's
+//! - `order`: which id comes before which in the index, MongoDB's word against the product's
 //! - `pairs`: every type beside every other, copied and followed, over a kill
 //! - `exact`: the keys that PostgreSQL makes of what it holds are those of the ids that come in
 //! - `numbers`: which mixtures of numbers stay numbers
@@ -14,6 +15,7 @@ mod ids;
 mod many;
 mod numbers;
 mod odd;
+mod order;
 mod pairs;
 
 use mongodb::bson::raw::CString;

@@ -43,6 +43,7 @@ async fn whole_numbers_and_fractions_are_one_numeric_key() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_double_between_two_decimals_is_found_again_in_a_wider_key() {
     let case = Case::new("tied_ids").await;
+    #[allow(clippy::excessive_precision, reason = "each is the double itself, to its last digit")]
     let ties = [Id::double(107_935_303_879_446.125), Id::double(-1_627_897_894_678_908.25), Id::double(0.5)];
     insert_all(&case, "numeric", &ties).await;
     insert_all(&case, "keyed", &ties).await;

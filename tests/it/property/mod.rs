@@ -13,14 +13,14 @@
 
 mod ddl;
 mod extremes;
-mod ids;
+pub mod ids;
 mod names;
 mod operations;
 mod places;
 mod round;
 mod shapes;
 mod updates;
-mod values;
+pub mod values;
 mod world;
 
 use std::sync::Arc;

@@ -8,13 +8,11 @@ use crate::decode::bson::{Fields, Value, fields};
 impl World {
     /// Inserts that many documents into each collection, about.
     pub async fn load(&mut self, documents: usize) {
-        self.loading = true;
         for which in 0..self.collections.len() {
             for _ in 0..documents.div_ceil(20) {
                 self.insert_many(which, 20).await;
             }
         }
-        self.loading = false;
     }
 
     /// One operation.

@@ -9,7 +9,6 @@ use crate::decode::norm::Norm;
 use crate::harness::case::Case;
 use crate::harness::config::Config;
 use crate::harness::daemon::Daemon;
-use crate::harness::http;
 use crate::workload::random::Random;
 
 /// Long enough for what a round writes, on a machine that does other things too.
@@ -116,13 +115,12 @@ pub async fn round(seed: u64) -> Result<Outcome, String> {
         world.load(plan.copied).await;
     }
     let mut daemon = case.start(&config);
-    world.loading = plan.copied > 0;
     if plan.copied == 0 {
         case.settle().await;
     }
     let rest = plan.operations / (plan.restarts + 1);
     for turn in 0..=plan.restarts {
-        work(&mut world, &plan, rest, daemon.port).await;
+        work(&mut world, &plan, rest).await;
         if turn < plan.restarts {
             daemon = restart(daemon, &case, &config, &mut random, &mut world, &plan).await;
         }
@@ -162,17 +160,8 @@ fn has_no_value(value: &Norm) -> bool {
     }
 }
 
-/// The copy may be later than what the stream tells, and a delta of a document with a name twice is ambiguous over a later
-/// state (docs/mapping.md, section 6): until all is copied there are none.
-fn is_copied(port: u16) -> bool {
-    let status = http::get(port, "/status").and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(&body).ok());
-    let state = status.as_ref().and_then(|status| status["state"].as_str());
-    matches!(state, Some("catching_up" | "streaming"))
-}
-
-async fn work(world: &mut World, plan: &Plan, operations: usize, port: u16) {
+async fn work(world: &mut World, plan: &Plan, operations: usize) {
     for n in 1..=operations {
-        world.loading = world.loading && !is_copied(port);
         let is_time = |every: usize| every > 0 && n.is_multiple_of(every);
         if is_time(plan.ddl_every) {
             world.ddl().await;
@@ -203,7 +192,7 @@ async fn restart(
     }
     let meanwhile = random.below(30);
     // Nobody answers: what is not copied by now is copied later.
-    work(world, plan, meanwhile, config.port).await;
+    work(world, plan, meanwhile).await;
     case.start(config)
 }
 

@@ -1,7 +1,7 @@
 //! The databases of one round and what is done to them: commands as raw BSON, since the driver's types refuse what the
 //! server takes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mongodb::bson::{Document, RawDocumentBuf};
 use mongodb::error::{Error, ErrorKind};
@@ -44,9 +44,6 @@ pub struct World {
     pub operations: usize,
     /// What MongoDB refused, by its code.
     pub refused: BTreeMap<i32, usize>,
-    /// True while documents are made that the daemon only copies. Their names come once: a delta of one of two equal
-    /// names, applied again over a copy in which there is one, does not say which it means (docs/mapping.md, section 6).
-    pub loading: bool,
     log: Vec<Done>,
 }
 
@@ -58,7 +55,7 @@ impl World {
             collections.push(Self::known(&mut random, n));
         }
         let refused = BTreeMap::new();
-        Self { database, random, collections, session: None, operations: 0, refused, loading: false, log: Vec::new() }
+        Self { database, random, collections, session: None, operations: 0, refused, log: Vec::new() }
     }
 
     fn known(random: &mut Random, n: usize) -> Known {
@@ -77,9 +74,6 @@ impl World {
         let id = ids::id(&mut self.random, known.id_kind);
         let mut document = vec![(b"_id".to_vec(), id)];
         document.extend(shapes::document(&mut self.random, &known.tree));
-        if self.loading {
-            keep_each_name_once(&mut document);
-        }
         document
     }
 
@@ -172,19 +166,4 @@ fn refusal(error: &Error) -> i32 {
 /// The `_id` of a document.
 pub fn id_of(document: &Fields) -> Value {
     get(document, "_id").cloned().expect("every document has an _id")
-}
-
-/// Leaves out what has the name of a field before it, at any depth; bytes that are not UTF-8 make no other name.
-fn keep_each_name_once(fields: &mut Fields) {
-    let mut names = BTreeSet::new();
-    fields.retain(|(name, _)| names.insert(String::from_utf8_lossy(name).into_owned()));
-    fields.iter_mut().for_each(|(_, value)| keep_each_name_once_in(value));
-}
-
-fn keep_each_name_once_in(value: &mut Value) {
-    match value {
-        Value::Document(fields) | Value::CodeWithScope(_, fields) => keep_each_name_once(fields),
-        Value::Array(items) => items.iter_mut().for_each(keep_each_name_once_in),
-        _ => {}
-    }
 }

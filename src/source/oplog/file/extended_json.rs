@@ -40,6 +40,22 @@ pub fn document(text: &[u8]) -> Result<Document, NotExtendedJson> {
     }
 }
 
+/// Reads a list of documents.
+///
+/// # Errors
+/// As [`document`].
+pub fn documents(text: &[u8]) -> Result<Vec<Document>, NotExtendedJson> {
+    let json = json::parse(text, DEEPEST).map_err(|error| NotExtendedJson(format!("it is no JSON: {error}")))?;
+    let Json::Array(elements) = json else { return Err(wrong("it is no list")) };
+    let document = |element: &Json| match element {
+        Json::Object(fields) => of_fields(fields),
+        Json::Null | Json::Boolean(_) | Json::Integer(_) | Json::Double(_) | Json::String(_) | Json::Array(_) => {
+            Err(wrong("it holds something else than documents"))
+        }
+    };
+    elements.iter().map(document).collect()
+}
+
 fn of_fields(fields: &[(String, Json)]) -> Result<Document, NotExtendedJson> {
     let mut writer = Writer::new();
     for (name, value) in fields {

@@ -4,7 +4,7 @@
 //! `ts` it has no place in the source's history, and is applied whenever it is read; without `ui` its collection is the one
 //! that has the name, or one whose UUID is made of the name. Positions never go back.
 
-mod extended_json;
+pub mod extended_json;
 mod json;
 mod split;
 
