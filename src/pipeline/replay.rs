@@ -113,7 +113,7 @@ impl Replay<'_> {
         };
         let running = Running::new(memory);
         let read = self.read(reader, writing.router(self.config, self.telemetry, &running), &running).await;
-        let read = finish(&running).await.and(read)?;
+        let read = finish(&running, read.is_ok(), self.shutdown).await.and(read)?;
         if let (Some(old), Some(last), false) = (&born, &read.last, read.stopped) {
             move_floor(leader.client(), leader.fence(), Some(old), last).await?;
         }
@@ -146,7 +146,7 @@ impl Replay<'_> {
         let running = Running::new(self.config.limits.memory);
         let router = router(self.config, self.telemetry, &running, begun, text, consistent_from);
         let read = self.read(reader, router, &running).await;
-        let read = finish(&running).await.and(read)?;
+        let read = finish(&running, read.is_ok(), self.shutdown).await.and(read)?;
         tracing::info!(changes = read.changes, already_applied = read.skipped, "the text is written");
         Ok(())
     }

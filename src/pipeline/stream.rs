@@ -124,7 +124,7 @@ impl Stream<'_> {
             ended = coordinator.run() => ended,
             ended = copying => ended,
         };
-        let finished = finish(&running).await;
+        let finished = finish(&running, ended.is_ok(), session.shutdown).await;
         coordinator.last_floor().await;
         // An executor's own error says more than the reader's, which only saw a channel close.
         finished.and(ended)
@@ -328,8 +328,9 @@ impl Reading<'_> {
     }
 }
 
-/// Waits for the executors; the first error counts.
-pub async fn finish(running: &Running) -> Result<()> {
+/// Waits for the executors; the first error counts. Who ends as he should may take his time; after an error, and when the
+/// daemon is to stop, there is a deadline.
+pub async fn finish(running: &Running, well: bool, shutdown: &CancellationToken) -> Result<()> {
     let mut tasks = std::mem::take(&mut *running.tasks.lock().unwrap_or_else(PoisonError::into_inner));
     let all = async {
         let mut first = Ok(());
@@ -342,6 +343,14 @@ pub async fn finish(running: &Running) -> Result<()> {
         first
     };
     let late = |_| Err(Error::new(Kind::Interrupted, Stage::Sink, "executors did not end in time"));
+    tokio::pin!(all);
+    if well {
+        tokio::select! {
+            finished = &mut all => return finished,
+            () = shutdown.cancelled() => {}
+            () = running.failed.cancelled() => {}
+        }
+    }
     tokio::time::timeout(STOP_DEADLINE, all).await.unwrap_or_else(late)
 }
 

@@ -230,3 +230,29 @@ async fn a_collection_that_was_renamed_into_the_selection_and_is_gone_is_no_reas
     assert_eq!(case.lines("SELECT count(*) FROM {db}.b").await, ["1"]);
     daemon.sigterm();
 }
+
+/// MongoDB's delta of a document with a name twice does not say which of the two it means: applied over a later copy, in which
+/// there is one, it took that one away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_delta_of_a_name_twice_is_not_applied_over_a_later_copy() {
+    let case = Case::new("twice_beside").await;
+    let field = |name: &str, value: i32| (name.as_bytes().to_vec(), Value::Int32(value));
+    let document = [field("_id", 1), field("f", 1), field("f", 2)];
+    insert(&case, vec![document.to_vec()]).await;
+    let padding = "x".repeat(10_000);
+    let large: Vec<_> = (0..500).map(|n| doc! {"_id": n, "text": &padding}).collect();
+    case.collection("first").insert_many(large).await.expect("inserted");
+    let mut config = case.config();
+    config.set("snapshot.max_bytes_per_second", "\"1MiB\"").set("snapshot.parallel", "1");
+    let daemon = case.start(&config);
+    // The larger collection is copied first, and takes some seconds.
+    daemon.until_state("snapshot").await;
+    case.collection("c").update_one(doc! {"_id": 1}, doc! {"$unset": {"f": ""}}).await.expect("updated");
+    assert_eq!(
+        case.lines("SELECT count(*) FROM tailwater.snapshot_chunks WHERE namespace LIKE '%.c' AND done").await,
+        ["0"]
+    );
+    case.expect_equal().await;
+    assert_eq!(case.lines("SELECT f FROM {db}.c").await, ["2"]);
+    daemon.sigterm();
+}

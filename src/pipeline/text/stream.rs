@@ -31,7 +31,7 @@ impl TextSession<'_> {
         let router = router(self.config, self.telemetry, &running, start, text, consistent_from);
         let read = self.read(router, &running, from, goal).await;
         // An executor's own error says more than the reader's, which only saw a channel close.
-        finish(&running).await.and(read)
+        finish(&running, read.is_ok(), self.shutdown).await.and(read)
     }
 
     async fn read(
