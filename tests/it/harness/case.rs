@@ -164,11 +164,17 @@ impl Case {
 
     async fn one_round(&self, databases: &[String], deadline: Duration) {
         let n = self.sentinel.fetch_add(1, Ordering::SeqCst);
+        let mut written = Vec::new();
         for database in databases {
             let sentinel = self.mongo.database(database).collection::<Document>(SENTINEL);
-            sentinel.insert_one(doc! {"_id": n}).await.expect("the sentinel is written");
+            match sentinel.insert_one(doc! {"_id": n}).await {
+                Ok(_) => written.push(database),
+                // Somebody drops the database just now.
+                Err(error) if is_drop_pending(&error) => {}
+                Err(error) => panic!("the sentinel of {database} is not written: {error}"),
+            }
         }
-        for database in databases {
+        for database in written {
             self.arrived(database, n, deadline).await;
         }
     }
@@ -276,4 +282,12 @@ fn with_database(uri: &str, database: &str) -> String {
     let host_end = address.get(scheme_end..).and_then(|a| a.find('/')).map_or(address.len(), |i| scheme_end + i);
     let mark = if query.is_empty() { "" } else { "?" };
     format!("{}/{database}{mark}{query}", address.get(..host_end).unwrap_or_default())
+}
+
+fn is_drop_pending(error: &mongodb::error::Error) -> bool {
+    const DATABASE_DROP_PENDING: i32 = 215;
+    let mongodb::error::ErrorKind::Write(mongodb::error::WriteFailure::WriteError(refused)) = &*error.kind else {
+        return false;
+    };
+    refused.code == DATABASE_DROP_PENDING
 }
