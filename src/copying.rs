@@ -51,8 +51,8 @@ struct State {
     latest: ClusterTime,
     complete: bool,
     gone: bool,
-    /// Documents that ranges have put into quarantine (true) or taken out of it, for the lane to know.
-    quarantine: Vec<(String, bool)>,
+    /// Documents that ranges have put into quarantine, for the lane to know.
+    quarantined: Vec<String>,
 }
 
 /// One range of `_id`s.
@@ -99,7 +99,7 @@ impl Copying {
         let Begun { database, copied, bounds, locate, passed, complete, over } = begun;
         let latest = copied.iter().flatten().max().copied().unwrap_or_default();
         let ranges = copied.into_iter().map(|time| time.map_or(Range::Waiting, Range::Copied)).collect();
-        let state = State { ranges, passed, latest, complete, gone: false, quarantine: Vec::new() };
+        let state = State { ranges, passed, latest, complete, gone: false, quarantined: Vec::new() };
         Self {
             database,
             bounds,
@@ -168,10 +168,10 @@ impl Copying {
         }
     }
 
-    /// What ranges have put into quarantine or taken out since the last call. A document that is asked for by
+    /// What ranges have put into quarantine since the last call. A document that is asked for by
     /// [`Copying::allows`] is told here before.
-    pub fn take_quarantine(&self) -> Vec<(String, bool)> {
-        std::mem::take(&mut self.state().quarantine)
+    pub fn take_quarantined(&self) -> Vec<String> {
+        std::mem::take(&mut self.state().quarantined)
     }
 
     /// True when all of it is copied, and a change of that time is later than every range.
@@ -291,11 +291,11 @@ impl Reading {
         self.outcome = Range::Unknown;
     }
 
-    /// It is committed, with documents that went into quarantine (true) or came out of it.
-    pub fn done(mut self, quarantine: Vec<(String, bool)>) {
+    /// It is committed, with documents that went into quarantine.
+    pub fn done(mut self, quarantined: Vec<String>) {
         let mut state = self.copying.state();
         state.latest = state.latest.max(self.at);
-        state.quarantine.extend(quarantine);
+        state.quarantined.extend(quarantined);
         drop(state);
         self.outcome = Range::Copied(self.at);
     }
@@ -356,10 +356,5 @@ impl Copies {
     #[must_use]
     pub fn are_complete(&self) -> bool {
         self.all.values().all(|copying| copying.state().complete)
-    }
-
-    /// Databases with collections that are copied.
-    pub fn databases(&self) -> impl Iterator<Item = &str> {
-        self.all.values().map(|copying| &*copying.database)
     }
 }

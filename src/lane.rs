@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use tokio::sync::mpsc;
 
-use crate::copying::Copying;
+use crate::copying::{Copying, Pass};
 use crate::error::Result as Checked;
 use crate::mapping::collection::{Collection, Nothing, Output, Reject};
 use crate::mapping::compact::compact;
@@ -146,12 +146,8 @@ impl Lane {
             Operation::Create | Operation::Rename { .. } => return Ok(true),
         };
         let wanted = copying.allows(key.ok().flatten().as_ref(), time).await?;
-        for (id_key, waits) in copying.take_quarantine() {
-            if waits {
-                *self.quarantined.entry(id_key).or_default() += 1;
-            } else {
-                self.quarantined.remove(&id_key);
-            }
+        for id_key in copying.take_quarantined() {
+            *self.quarantined.entry(id_key).or_default() += 1;
         }
         if copying.is_over(time) {
             self.copying = None;
@@ -160,7 +156,7 @@ impl Lane {
     }
 
     /// Keeps ranges out until the tables are as `steps` make them. Those that are being written end before.
-    async fn shut_for(&mut self, steps: &[Step]) -> Option<Arc<tokio::sync::OwnedRwLockWriteGuard<()>>> {
+    async fn shut_for(&mut self, steps: &[Step]) -> Option<Pass> {
         let copying = self.copying.as_ref()?;
         if !steps.iter().any(|step| matches!(step, Step::Ddl(_))) {
             return None;

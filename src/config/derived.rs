@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::Open;
+use super::collection::text;
 use super::layers::{Origin, Raw, Setting, Settings};
 use super::reader::Reader;
 use crate::mapping::options::{Derived, Ids, Listed};
@@ -46,10 +47,6 @@ fn refuse_a_single_stage(reader: &mut Reader, settings: &mut Settings) {
         reader.wrong(setting.origin, format!("collection.pipeline must be a list of stages, {EXAMPLE}"));
     }
     settings.for_each(drop);
-}
-
-fn text(reader: &mut Reader, settings: &mut Settings, key: &str) -> Option<(String, Origin)> {
-    super::collection::text(reader, settings, key)
 }
 
 fn stages(reader: &mut Reader, setting: Setting) -> Vec<Document> {

@@ -58,7 +58,7 @@ struct Tally {
     documents: u64,
     bytes: u64,
     anomalies: Vec<&'static str>,
-    quarantined: Vec<(String, bool)>,
+    quarantined: Vec<String>,
 }
 
 impl RangeJob {
@@ -339,7 +339,7 @@ fn quarantine(
                 let _ = shape.delete(id, rows); // an id that has no rows
             }
             let quarantined = quarantined(shape, doc, &doc.to_owned(), reject);
-            tally.quarantined.push((quarantined.id_key.clone(), true));
+            tally.quarantined.push(quarantined.id_key.clone());
             rows.quarantined().push(quarantined);
         }
     }
