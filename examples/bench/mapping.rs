@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tailwater::mapping::collection::{Collection, Shared};
 use tailwater::model::bson::Document;
 use tailwater::model::namespace::{CollectionId, Namespace};
-use tailwater::sink::copy::CopyRows;
+use tailwater::sink::range_rows::RangeRows;
 
 use crate::Result;
 use crate::load::{Feed, Shape};
@@ -36,7 +36,10 @@ impl Load {
         let namespace = Namespace::new("mapping", shape.name());
         let mut mapping = Collection::new(CollectionId([0; 16]), namespace, shared);
         for document in &documents {
-            while mapping.document(document.as_doc(), false, &mut CopyRows::new(None)).map_err(|reject| reject.0)? {}
+            while mapping
+                .document(document.as_doc(), false, &mut RangeRows::new(false, None))
+                .map_err(|reject| reject.0)?
+            {}
         }
         let name = match shape {
             Shape::Users => "mapping, flat",
@@ -46,7 +49,7 @@ impl Load {
     }
 
     fn run(&mut self) -> Result<()> {
-        let (mut rows, mut sent) = (CopyRows::new(None), 0);
+        let (mut rows, mut sent) = (RangeRows::new(false, None), 0);
         let start = on_a_core()?;
         for document in &self.documents {
             if self.mapping.document(document.as_doc(), false, &mut rows).map_err(|reject| reject.0)? {

@@ -13,16 +13,13 @@ use super::snapshot::{Tools, teach};
 use crate::copying::Reading;
 use crate::error::{Class, Error, Kind, Result, Stage};
 use crate::lane::{quarantined, source_json};
-use crate::mapping::collection::{Collection, Nothing, Output};
+use crate::mapping::collection::{Collection, Nothing};
 use crate::mapping::identity;
 use crate::model::bson::{Doc, Document};
 use crate::model::position::ClusterTime;
-use crate::model::row::{Key, Row};
-use crate::model::table::SharedTable;
-use crate::model::write_set::{Anomaly, Quarantined};
 use crate::sink::chunks::{Chunk, Mark};
-use crate::sink::copy::{CopyRows, RangeCopy};
-use crate::sink::over::OverRows;
+use crate::sink::copy::RangeCopy;
+use crate::sink::range_rows::RangeRows;
 use crate::source::{IdRange, RangeReader, RawDocs};
 
 /// Interruptions of one range before the whole pipeline starts again.
@@ -118,11 +115,7 @@ impl RangeJob {
                 return Ok(Outcome::DoesNotFit(Box::new(as_it_is)));
             };
             for rows in rows {
-                let anomalies = match rows {
-                    Rows::New(rows) => copy.write(rows).await?,
-                    Rows::Over(rows) => copy.write_over(rows).await?,
-                };
-                tally.anomalies.extend(anomalies);
+                tally.anomalies.extend(copy.write(rows).await?);
             }
             tools.throttle.spend(docs.bytes()).await;
         }
@@ -203,70 +196,6 @@ fn passes(error: &Error) -> bool {
     error.kind() == Kind::Interrupted && error.class() == Class::Transient
 }
 
-/// Rows of some documents.
-enum Rows {
-    /// Where nothing was.
-    New(CopyRows),
-    /// In place of what there is.
-    Over(OverRows),
-}
-
-impl Rows {
-    fn take(&mut self) -> Self {
-        match self {
-            Rows::New(rows) => Rows::New(rows.take()),
-            Rows::Over(rows) => Rows::Over(rows.take()),
-        }
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            Rows::New(rows) => rows.weight(),
-            Rows::Over(rows) => rows.weight(),
-        }
-    }
-
-    fn quarantined(&mut self) -> &mut Vec<Quarantined> {
-        match self {
-            Rows::New(rows) => &mut rows.quarantined,
-            Rows::Over(rows) => &mut rows.quarantined,
-        }
-    }
-
-    fn met(&mut self, shape: &Collection, doc: Doc<'_>) {
-        if let (Rows::Over(rows), Ok(Some(id))) = (self, doc.get("_id"))
-            && let Ok(id) = identity::key(id)
-        {
-            rows.met.insert((shape.id(), id));
-        }
-    }
-}
-
-impl Output for Rows {
-    fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
-        match self {
-            Rows::New(rows) => rows.put(table, key, row),
-            Rows::Over(rows) => rows.put(table, key, row),
-        }
-    }
-
-    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
-
-    fn delete(&mut self, table: &SharedTable, prefix: &Key, from: Option<i32>) {
-        match self {
-            Rows::New(_) => {}
-            Rows::Over(rows) => rows.delete(table, prefix, from),
-        }
-    }
-
-    fn anomaly(&mut self, anomaly: Anomaly) {
-        match self {
-            Rows::New(rows) => rows.anomaly(anomaly),
-            Rows::Over(rows) => rows.anomaly(anomaly),
-        }
-    }
-}
-
 /// Makes a mapping hold a document; one that cannot be held is left for the conversion to reject.
 pub fn learn(mapping: &mut Collection, document: Doc<'_>) {
     /// A shape grows at most once per level of types; a few rounds settle any document.
@@ -287,18 +216,19 @@ fn convert(
     tally: &mut Tally,
     over: bool,
     source: Option<Arc<str>>,
-) -> Result<Option<Vec<Rows>>> {
+) -> Result<Option<Vec<RangeRows>>> {
     'again: loop {
         let mut full = Vec::new();
-        let mut rows = match over {
-            true => Rows::Over(OverRows::new(source.clone())),
-            false => Rows::New(CopyRows::new(source.clone())),
-        };
+        let mut rows = RangeRows::new(over, source.clone());
         let (mut count, mut bytes) = (0, 0);
         for (i, doc) in docs.docs().enumerate() {
             let doc = doc?;
             (count, bytes) = (count + 1, bytes + doc.bytes().len());
-            rows.met(shape, doc);
+            if let (true, Ok(Some(id))) = (over, doc.get("_id"))
+                && let Ok(id) = identity::key(id)
+            {
+                rows.met(shape.id(), id);
+            }
             if rejected.contains(&i) {
                 continue;
             }
@@ -329,7 +259,7 @@ fn quarantine(
     shape: &mut Collection,
     docs: &RawDocs,
     rejected: &HashSet<usize>,
-    rows: &mut Rows,
+    rows: &mut RangeRows,
     tally: &mut Tally,
 ) -> Result<()> {
     for (_, doc) in docs.docs().enumerate().filter(|(i, _)| rejected.contains(i)) {
@@ -340,7 +270,7 @@ fn quarantine(
             }
             let quarantined = quarantined(shape, doc, &doc.to_owned(), reject);
             tally.quarantined.push(quarantined.id_key.clone());
-            rows.quarantined().push(quarantined);
+            rows.quarantined.push(quarantined);
         }
     }
     Ok(())

@@ -14,15 +14,13 @@ use super::catalog::CatalogWriter;
 use super::faults::fault;
 use super::fence::Fence;
 use super::over::OverRows;
+use super::range_rows::{RangeRows, Rows};
 use super::sql;
-use super::wide::{How, surely_fits, write_fitting};
+use super::wide::{How, LeftOut, surely_fits, write_fitting};
 use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
-use crate::mapping::collection::Output;
-use crate::model::bson::Document;
 use crate::model::row::{Cell, Key, Row};
 use crate::model::table::{SharedTable, TableId};
-use crate::model::write_set::{Anomaly, Quarantined};
 
 /// Signature, flags and the length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -31,45 +29,24 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 
 /// The rows of some documents, encoded for COPY.
 #[derive(Debug, Default)]
-pub struct CopyRows {
+pub(super) struct CopyRows {
     tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
     /// Rows that may be too wide; they are written one by one.
     wide: Vec<(SharedTable, Key, Row)>,
-    /// What goes into `_source`, where that is switched on.
-    source: Option<Arc<str>>,
-    /// Values that could not be stored as they are.
-    pub anomalies: Vec<Anomaly>,
-    /// Documents that could not be stored.
-    pub quarantined: Vec<Quarantined>,
 }
 
 impl CopyRows {
-    /// No rows yet; those to come are from `source`.
-    #[must_use]
-    pub fn new(source: Option<Arc<str>>) -> Self {
-        Self { source, ..Self::default() }
-    }
-
-    /// Takes what is collected.
-    #[must_use]
-    pub fn take(&mut self) -> Self {
-        let next = Self::new(self.source.clone());
-        std::mem::replace(self, next)
-    }
-
     /// Bytes collected.
-    #[must_use]
-    pub fn weight(&self) -> usize {
+    pub(super) fn weight(&self) -> usize {
         let wide: usize = self.wide.iter().map(|(_, _, row)| row.weight()).sum();
         self.tables.values().map(|(_, bytes)| bytes.len()).sum::<usize>() + wide
     }
-}
 
-impl Output for CopyRows {
-    fn put(&mut self, table: &SharedTable, key: &Key, row: &Row) {
+    /// Adds a row; `source` goes into `_source`, where a table has that.
+    pub(super) fn put(&mut self, table: &SharedTable, key: &Key, row: &Row, source: Option<&Arc<str>>) {
         if !surely_fits(table, key, row) {
             let mut row = row.clone();
-            if let Some(source) = &self.source {
+            if let Some(source) = source {
                 row.set_source(Arc::clone(source));
             }
             return self.wide.push((SharedTable::clone(table), key.clone(), row));
@@ -88,19 +65,11 @@ impl Output for CopyRows {
             }
         }
         if table.metadata.source {
-            match &self.source {
+            match source {
                 Some(source) => field(out, &[&[1], source.as_bytes()].concat()),
                 None => out.extend_from_slice(&NULL),
             }
         }
-    }
-
-    // A snapshot only puts whole documents where nothing was, so there is nothing to change or delete.
-    fn patch(&mut self, _: &SharedTable, _: &Key, _: Row, _: Vec<(usize, Document)>) {}
-    fn delete(&mut self, _: &SharedTable, _: &Key, _: Option<i32>) {}
-
-    fn anomaly(&mut self, anomaly: Anomaly) {
-        self.anomalies.push(anomaly);
     }
 }
 
@@ -140,21 +109,50 @@ impl<'f> RangeCopy<'f> {
         self.client.as_ref().ok_or_else(ended)
     }
 
-    /// Sends rows; returns the reasons of the values that are not stored as they were.
+    /// Writes rows; returns the reasons of the values that are not stored as they were.
     ///
     /// # Errors
     /// When PostgreSQL refuses them.
-    pub async fn write(&self, mut rows: CopyRows) -> Result<Vec<&'static str>> {
+    pub async fn write(&self, rows: RangeRows) -> Result<Vec<&'static str>> {
+        let RangeRows { rows, mut anomalies, quarantined, .. } = rows;
+        let left_out = match rows {
+            Rows::New(rows) => self.send(rows).await?,
+            Rows::Over(rows) => self.replace(rows).await?,
+        };
+        anomalies.extend(left_out.into_iter().map(|(anomaly, _)| anomaly));
+        let catalog = self.catalog()?;
+        for anomaly in &anomalies {
+            catalog.anomaly(anomaly, None).await?;
+        }
+        for document in &quarantined {
+            catalog.quarantine(document, None).await?;
+        }
+        Ok(anomalies.iter().map(|anomaly| anomaly.reason).collect())
+    }
+
+    fn catalog(&self) -> Result<CatalogWriter<'_>> {
+        Ok(CatalogWriter { client: self.client()?, fence: self.fence })
+    }
+
+    async fn send(&self, rows: CopyRows) -> Result<Vec<LeftOut>> {
         for (table, mut bytes) in rows.tables.into_values() {
             bytes.extend_from_slice(&TRAILER);
             self.copy(&table, bytes.into()).await?;
         }
+        let mut left_out = Vec::new();
         for (table, key, row) in &rows.wide {
-            let left_out = write_fitting(self.client()?, table, key, row, How::Put).await?;
-            rows.anomalies.extend(left_out.into_iter().map(|(anomaly, _)| anomaly));
+            left_out.extend(write_fitting(self.client()?, table, key, row, How::Put).await?);
         }
-        self.note(&rows.anomalies, &rows.quarantined).await?;
-        Ok(rows.anomalies.iter().map(|anomaly| anomaly.reason).collect())
+        Ok(left_out)
+    }
+
+    async fn replace(&self, mut rows: OverRows) -> Result<Vec<LeftOut>> {
+        self.catalog()?.met(&rows.met).await?;
+        let mut left_out = Vec::new();
+        for changes in rows.fold.take() {
+            left_out.extend(write(self.client()?, changes).await?);
+        }
+        Ok(left_out)
     }
 
     async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {
@@ -173,39 +171,12 @@ impl<'f> RangeCopy<'f> {
         sink.finish().await.map(|_| ()).map_err(|error| failed(&error))
     }
 
-    /// Writes rows over those that are there; returns the reasons of the values that are not stored as they were.
-    ///
-    /// # Errors
-    /// When PostgreSQL refuses them.
-    pub async fn write_over(&self, rows: OverRows) -> Result<Vec<&'static str>> {
-        let OverRows { mut fold, met, mut anomalies, quarantined, .. } = rows;
-        let client = self.client()?;
-        let catalog = CatalogWriter { client, fence: self.fence };
-        catalog.met(&met).await?;
-        for changes in fold.take() {
-            anomalies.extend(write(client, changes).await?.into_iter().map(|(anomaly, _)| anomaly));
-        }
-        self.note(&anomalies, &quarantined).await?;
-        Ok(anomalies.iter().map(|anomaly| anomaly.reason).collect())
-    }
-
-    async fn note(&self, anomalies: &[Anomaly], quarantined: &[Quarantined]) -> Result<()> {
-        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
-        for anomaly in anomalies {
-            catalog.anomaly(anomaly, None).await?;
-        }
-        for document in quarantined {
-            catalog.quarantine(document, None).await?;
-        }
-        Ok(())
-    }
-
     /// How many documents are in quarantine, with those of this range.
     ///
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn quarantined(&self) -> Result<u64> {
-        CatalogWriter { client: self.client()?, fence: self.fence }.quarantined().await
+        self.catalog()?.quarantined().await
     }
 
     /// Marks the range as done and commits.
@@ -213,8 +184,7 @@ impl<'f> RangeCopy<'f> {
     /// # Errors
     /// When PostgreSQL fails.
     pub async fn commit(self, mark: &super::chunks::Mark) -> Result<()> {
-        let catalog = CatalogWriter { client: self.client()?, fence: self.fence };
-        super::chunks::mark_done(&catalog, mark).await?;
+        super::chunks::mark_done(&self.catalog()?, mark).await?;
         self.end("COMMIT").await
     }
 
