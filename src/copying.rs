@@ -9,6 +9,7 @@
 //! it, which waits for them, before it changes the tables, and opens it when that is committed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::future::BoxFuture;
@@ -20,6 +21,7 @@ use crate::model::bson::{Document, Malformed};
 use crate::model::namespace::CollectionId;
 use crate::model::order;
 use crate::model::position::ClusterTime;
+use crate::model::table::SharedTable;
 use crate::model::ticket::Through;
 
 /// Tells which range a document lies in, given `{_id: …}`, where only the source knows: below a collation.
@@ -40,6 +42,8 @@ pub struct Copying {
     moved: Notify,
     gate: Arc<RwLock<()>>,
     shape: Mutex<Collection>,
+    /// True while tables may lack their primary keys.
+    unkeyed: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -90,13 +94,15 @@ pub struct Begun {
     pub complete: bool,
     /// True when it is copied over rows that are there.
     pub over: bool,
+    /// True when tables may lack their primary keys.
+    pub unkeyed: bool,
 }
 
 impl Copying {
     /// A copy whose tables have the shape of `mapping`.
     #[must_use]
     pub fn new(begun: Begun, mapping: &Collection) -> Self {
-        let Begun { database, copied, bounds, locate, passed, complete, over } = begun;
+        let Begun { database, copied, bounds, locate, passed, complete, over, unkeyed } = begun;
         let latest = copied.iter().flatten().max().copied().unwrap_or_default();
         let ranges = copied.into_iter().map(|time| time.map_or(Range::Waiting, Range::Copied)).collect();
         let state = State { ranges, passed, latest, complete, gone: false, quarantined: Vec::new() };
@@ -109,6 +115,7 @@ impl Copying {
             moved: Notify::new(),
             gate: Arc::default(),
             shape: Mutex::new(mapping.trial()),
+            unkeyed: AtomicBool::new(unkeyed),
         }
     }
 
@@ -189,6 +196,18 @@ impl Copying {
     /// Tells the shape that the tables will have once the gate opens.
     pub fn reshape(&self, _shut: &Pass, mapping: &Collection) {
         *self.shape.lock().unwrap_or_else(PoisonError::into_inner) = mapping.trial();
+    }
+
+    /// True while tables may lack their primary keys.
+    #[must_use]
+    pub fn is_unkeyed(&self) -> bool {
+        self.unkeyed.load(Ordering::Acquire)
+    }
+
+    /// The tables have their primary keys, or will have them when the gate opens. Gives the tables.
+    pub fn set_keyed(&self) -> Vec<SharedTable> {
+        self.unkeyed.store(false, Ordering::Release);
+        self.shape.lock().unwrap_or_else(PoisonError::into_inner).tables().to_vec()
     }
 
     /// The shape that the tables have, while the gate is open.

@@ -93,7 +93,7 @@ impl Lane {
         let applied = self.is_wanted(&operation, time).await?;
         let mut steps = if applied { self.convert(operation) } else { Vec::new() };
         self.name_source(&mut steps, name, time);
-        let gate = self.shut_for(&steps).await;
+        let gate = self.shut_for(&mut steps).await;
         Ok(WriteSet {
             position: Some(position),
             boundary,
@@ -115,8 +115,8 @@ impl Lane {
         if lesson.complete {
             self.collection.set_copied();
         }
-        let steps = self.schema_steps();
-        let gate = self.shut_for(&steps).await;
+        let mut steps = self.schema_steps();
+        let gate = self.shut_for(&mut steps).await;
         WriteSet {
             position: None,
             boundary: true,
@@ -156,15 +156,20 @@ impl Lane {
     }
 
     /// Keeps ranges out until the tables are as `steps` make them. Those that are being written end before.
-    async fn shut_for(&mut self, steps: &[Step]) -> Option<Pass> {
+    /// What needs the primary keys that tables lack while they are filled has them made first.
+    async fn shut_for(&mut self, steps: &mut Vec<Step>) -> Option<Pass> {
         let copying = self.copying.as_ref()?;
-        if !steps.iter().any(|step| matches!(step, Step::Ddl(_))) {
+        let key = copying.is_unkeyed() && steps.iter().any(needs_a_key);
+        if !key && !steps.iter().any(|step| matches!(step, Step::Ddl(_))) {
             return None;
         }
         let gate = match self.shut.upgrade() {
             Some(shut) => shut,
             None => copying.shut().await,
         };
+        if key {
+            steps.insert(0, Step::Ddl(Ddl::Keys(copying.set_keyed())));
+        }
         copying.reshape(&gate, &self.collection);
         self.shut = Arc::downgrade(&gate);
         Some(gate)
@@ -306,6 +311,15 @@ impl Lane {
 
     fn is_quarantined(&self, id: Value<'_>) -> bool {
         !self.quarantined.is_empty() && id_key(id).is_some_and(|key| self.quarantined.contains_key(&key))
+    }
+}
+
+/// Rows are found by their keys; another key takes the place of one; rows of a wide table are copied as if they were there.
+fn needs_a_key(step: &Step) -> bool {
+    match step {
+        Step::Row(_) | Step::Orphans { .. } | Step::Ddl(Ddl::Rekey(_)) => true,
+        Step::Ddl(Ddl::Alter { table, .. }) => table.is_wide(),
+        Step::Ddl(_) | Step::Anomaly(_) | Step::Quarantine(_) | Step::Met { .. } | Step::Release { .. } => false,
     }
 }
 

@@ -49,7 +49,7 @@ impl Model {
                 return true;
             }
             // A kept table is nobody's any more, and makes way when its name is wanted.
-            Ddl::Aside { .. } => {}
+            Ddl::Aside { .. } | Ddl::Keys(_) => {}
             Ddl::DropTable(table) | Ddl::Keep { table, .. } => {
                 self.tables.remove(&table.id).expect("a table that is there is dropped");
             }

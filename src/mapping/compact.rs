@@ -36,6 +36,7 @@ pub fn compact(ddl: Vec<Ddl>) -> Vec<Ddl> {
             | Ddl::DropTable(_)
             | Ddl::Keep { .. }
             | Ddl::Aside { .. }
+            | Ddl::Keys(_)
             | Ddl::RenameTable { .. }
             | Ddl::Collection(_)
             | Ddl::Forget(_)
@@ -84,6 +85,7 @@ fn together(ddl: Vec<Ddl>) -> Vec<Ddl> {
             | Ddl::DropTable(_)
             | Ddl::Keep { .. }
             | Ddl::Aside { .. }
+            | Ddl::Keys(_)
             | Ddl::Path(_)
             | Ddl::Collection(_)
             | Ddl::Forget(_)

@@ -99,6 +99,8 @@ pub enum Ddl {
     Rekey(Rekey),
     /// A table goes away.
     DropTable(SharedTable),
+    /// Tables that lack their primary key get it: they were being filled.
+    Keys(Vec<SharedTable>),
     /// A table stays although its collection is gone.
     Keep {
         /// The table.

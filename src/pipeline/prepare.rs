@@ -105,13 +105,13 @@ pub async fn prepare(
             && let Some(mapping) = collections.known.get(&id)
         {
             let chunks = session.target.chunks(id).await?;
-            all.insert(id, Arc::new(preparing.copying(mapping, &chunks, None, false)));
+            all.insert(id, Arc::new(preparing.copying(mapping, &chunks, None, (false, false))));
         }
     }
     // What the source has no more, as the stream is going to tell, was not copied to its end.
     for (id, mapping) in &collections.known {
         if !mapping.is_copied() && !all.contains_key(id) && session.config.filter.selects(mapping.namespace()) {
-            all.insert(*id, Arc::new(preparing.copying(mapping, &unread(), None, false)));
+            all.insert(*id, Arc::new(preparing.copying(mapping, &unread(), None, (false, false))));
         }
     }
     // The largest first, so that the end is not one long collection on one reader.
@@ -168,7 +168,7 @@ impl Preparing<'_> {
 
     /// A collection that is gone, as the stream will tell: nothing more of it is copied, and until then it is not whole.
     fn gone(&self, known: Collection, info: CollectionInfo) -> (Collection, Work) {
-        let copying = Arc::new(self.copying(&known, &unread(), None, false));
+        let copying = Arc::new(self.copying(&known, &unread(), None, (false, false)));
         let size = CollectionSize::default();
         let (left, remaining, done) = (Vec::new(), AtomicUsize::new(0), (0, 0));
         (known, Work { info, size, copying, left, remaining, done, is_gone: true, derived: None, only_noted: false })
@@ -179,13 +179,29 @@ impl Preparing<'_> {
         let over = self.session.recopies.contains(&info.id);
         let chunks = self.chunks(info, &size, known.as_ref(), over).await?;
         // Last, as it takes names and makes tables.
-        let mapping = match known {
-            Some(known) => known,
-            None => self.sample(info).await?,
+        let (fence, target) = (self.session.leader.fence(), &self.session.target);
+        let (mapping, unkeyed) = match known {
+            Some(known) => {
+                let unkeyed = !known.is_copied() && target.lacks_keys(fence, known.tables()).await?;
+                if unkeyed && over {
+                    // Rows are found by them from the start.
+                    target.add_keys(fence, known.tables()).await?;
+                }
+                (known, unkeyed && !over)
+            }
+            None => {
+                let new = self.sample(info).await?;
+                // For a single range it is not worth the while.
+                let unkeyed = chunks.len() > 1 && !new.tables().iter().any(|table| table.is_wide());
+                if unkeyed {
+                    target.drop_keys(fence, new.tables()).await?;
+                }
+                (new, unkeyed)
+            }
         };
         let derived = self.shared.derived(&info.namespace).cloned();
         let locate = info.collation.is_some().then(|| locate(&self.session.source, info, &chunks));
-        let copying = Arc::new(self.copying(&mapping, &chunks, locate, over));
+        let copying = Arc::new(self.copying(&mapping, &chunks, locate, (over, unkeyed)));
         let done = chunks.iter().filter(|chunk| chunk.done.is_some());
         let done = done.fold((0, 0), |(documents, bytes), chunk| (documents + chunk.documents, bytes + chunk.bytes));
         let left: Vec<Chunk> = chunks.into_iter().filter(|chunk| chunk.done.is_none()).collect();
@@ -196,7 +212,13 @@ impl Preparing<'_> {
         ))
     }
 
-    fn copying(&self, mapping: &Collection, chunks: &[Chunk], locate: Option<Locate>, over: bool) -> Copying {
+    fn copying(
+        &self,
+        mapping: &Collection,
+        chunks: &[Chunk],
+        locate: Option<Locate>,
+        (over, unkeyed): (bool, bool),
+    ) -> Copying {
         let begun = Begun {
             database: mapping.namespace().database.clone(),
             copied: chunks.iter().map(|chunk| chunk.done).collect(),
@@ -205,6 +227,7 @@ impl Preparing<'_> {
             passed: self.passed,
             complete: mapping.is_copied(),
             over,
+            unkeyed,
         };
         Copying::new(begun, mapping)
     }

@@ -94,6 +94,14 @@ async fn finish(tools: &Tools, work: &Work) -> Result<()> {
             tracing::info!(namespace = %work.info.namespace, rows = swept, "what the source no longer has is gone");
         }
     }
+    if work.copying.is_unkeyed() {
+        // Whoever needs them meanwhile waits at the gate.
+        let entered = work.copying.enter().await;
+        if work.copying.is_unkeyed() && !work.copying.is_gone() {
+            tools.target.add_keys(&tools.fence, entered.shape.tables()).await?;
+            work.copying.set_keyed();
+        }
+    }
     if !work.only_noted && !teach(tools, work, Vec::new(), true).await? {
         tools.telemetry.snapshot_gone(&work.info.namespace);
         return Ok(());

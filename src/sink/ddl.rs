@@ -131,6 +131,7 @@ impl CatalogWriter<'_> {
             }
             Ddl::DropTable(table) => self.locking("drop_table", &sql::drop_table(table)).await,
             Ddl::Rekey(rekey) => self.rekey(rekey).await,
+            Ddl::Keys(tables) => self.add_keys(tables).await,
             Ddl::Keep { table, collection, namespace } => {
                 self.run(&records::keep(self.pipeline(), table, *collection, namespace)).await?;
                 self.event("keep_table", &table.qualified()).await

@@ -203,7 +203,12 @@ impl Executor {
             Ddl::Alter { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => vec![table.id],
             Ddl::RenameTable { from, .. } => vec![from.id],
             Ddl::Rekey(rekey) => rekey.tables.iter().map(|(table, _)| table.id).collect(),
-            Ddl::CreateTable(_) | Ddl::Aside { .. } | Ddl::Path(_) | Ddl::Collection(_) | Ddl::Forget(_) => Vec::new(),
+            Ddl::Keys(_)
+            | Ddl::CreateTable(_)
+            | Ddl::Aside { .. }
+            | Ddl::Path(_)
+            | Ddl::Collection(_)
+            | Ddl::Forget(_) => Vec::new(),
             Ddl::Gone(_) => {
                 self.batch.counts.quarantine = true;
                 Vec::new()

@@ -17,6 +17,7 @@ pub mod fence;
 #[doc(hidden)]
 pub mod fold;
 mod guest;
+mod keys;
 pub mod options;
 mod over;
 pub mod quarantine;

@@ -5,7 +5,6 @@
 //! last bit, and `tests/it/mixed_ids` has them agree on every type.
 
 use super::catalog::CatalogWriter;
-use super::faults::fault;
 use super::sql;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::identity::{DIGITS_BELOW_EXPONENT, DIGITS_FROM_EXPONENT, tag};
@@ -40,18 +39,10 @@ impl CatalogWriter<'_> {
 
     async fn root(&self, before: &Table, after: &Table, rekey: &Rekey) -> Result<Vec<String>> {
         let Some(RootRekey { add, start, rest }) = RootRekey::new(before, after, rekey) else { return Ok(Vec::new()) };
-        let constraint = self.primary_key(before).await?;
+        let missing = || Error::new(Kind::Refused, Stage::Sink, format!("{} has no primary key", before.qualified()));
+        let constraint = self.key_of(before).await?;
+        let constraint = constraint.ok_or_else(|| missing().remedy("restore the primary key that Tailwater made"))?;
         Ok(vec![add, format!("{start}{constraint}{rest}")])
-    }
-
-    /// Its name is PostgreSQL's choice, and stays when the table is renamed.
-    async fn primary_key(&self, table: &Table) -> Result<Identifier> {
-        let sql = "SELECT conname::text FROM pg_constraint WHERE contype = 'p' AND conrelid = $1::text::regclass";
-        let rows = self.client.query(sql, &[&table.qualified()]).await;
-        let rows = rows.map_err(|error| fault(Stage::Sink, "looking up a primary key", &error))?;
-        let name = rows.first().and_then(|row| Identifier::new(row.get(0)));
-        let missing = || Error::new(Kind::Refused, Stage::Sink, format!("{} has no primary key", table.qualified()));
-        name.ok_or_else(|| missing().remedy("restore the primary key that Tailwater made"))
     }
 }
 

@@ -21,6 +21,18 @@ pub fn create_table(table: &Table) -> String {
     format!("CREATE TABLE {} ({}, PRIMARY KEY ({key}))", table.qualified(), columns.join(", "))
 }
 
+/// Gives a table its primary key.
+#[must_use]
+pub fn add_key(table: &Table) -> String {
+    format!("ALTER TABLE {} ADD PRIMARY KEY ({})", table.qualified(), names(table.key_columns()))
+}
+
+/// Takes a constraint from a table.
+#[must_use]
+pub fn drop_constraint(table: &Table, name: &Identifier) -> String {
+    format!("ALTER TABLE {} DROP CONSTRAINT {name}", table.qualified())
+}
+
 /// `CREATE TABLE` as a person would write it, a line for each column.
 #[must_use]
 pub fn create_table_lines(table: &Table) -> String {

@@ -25,6 +25,8 @@ impl Schemas {
             Ddl::CreateTable(table) => self.with(&table.schema, vec![sql::create_table(table)]),
             Ddl::Alter { table, columns } => vec![sql::alter(table, columns)],
             Ddl::DropTable(table) => vec![sql::drop_table(table)],
+            // Tables of a text have their keys from the start.
+            Ddl::Keys(_) => Vec::new(),
             Ddl::Rekey(change) => rekey(change),
             Ddl::Keep { table, collection, namespace } => {
                 literals([records::keep(pipeline, table, *collection, namespace)])

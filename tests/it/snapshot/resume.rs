@@ -34,6 +34,9 @@ async fn a_kill_costs_the_ranges_in_flight_and_no_more() {
     let config = slowly(&case, "2MiB", PARALLEL);
     let done = "SELECT count(*) FILTER (WHERE done), coalesce(max(documents), 0) FROM tailwater.snapshot_chunks";
     let before = given(&case).await;
+    // Nobody changes anything, so the keys are built when all is there.
+    let keys = "SELECT count(*) FROM pg_constraint WHERE contype = 'p' \
+                AND conrelid IN ('{db}.large'::regclass, '{db}.large_l'::regclass)";
     for kill in 0..KILLS {
         let daemon = case.start(&config);
         daemon.until_state("snapshot").await;
@@ -42,10 +45,12 @@ async fn a_kill_costs_the_ranges_in_flight_and_no_more() {
         daemon.until_status_within("some ranges are copied", SLOW, copied).await;
         wait::moment(Duration::from_millis(random.next() % 700)).await;
         daemon.kill9();
+        assert_eq!(case.lines(keys).await, ["0"]);
         println!("killed at {:?}", case.lines(done).await);
     }
     let daemon = case.start(&config);
     daemon.until_state("streaming").await;
+    assert_eq!(case.lines(keys).await, ["2"]);
     let read = given(&case).await - before;
     let largest: i64 =
         case.lines("SELECT max(documents) FROM tailwater.snapshot_chunks").await[0].parse().expect("a number");
