@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Weak};
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use crate::copying::{Copying, Pass};
 use crate::error::Result as Checked;
@@ -21,7 +21,7 @@ use crate::model::namespace::Namespace;
 use crate::model::position::ClusterTime;
 use crate::model::row::{Key, Row, RowChange};
 use crate::model::table::SharedTable;
-use crate::model::ticket::{LaneInput, Lesson};
+use crate::model::ticket::{Converted, LaneInput, Lesson};
 use crate::model::write_set::{Anomaly, Ddl, Held, Quarantined, Step, Waiting, WriteSet};
 
 /// Rows of one document in quarantine after which it is read again: the document as it is then takes their place, so
@@ -61,29 +61,37 @@ impl Lane {
     }
 
     /// Converts until the input ends or nobody takes the output any more.
-    pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<WriteSet>) {
+    pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<Converted>) {
         while let Some(input) = input.recv().await {
-            let write_set = match input {
-                LaneInput::Change { change, permit } => {
-                    self.change(change).await.map(|write_set| WriteSet { permit, ..write_set })
+            let converted = match input {
+                LaneInput::Changes { changes, permit } => self.changes(changes, permit).await,
+                LaneInput::Lesson(lesson) => {
+                    Ok(Converted { write_sets: vec![self.learn(lesson).await], permit: None })
                 }
-                LaneInput::Lesson(lesson) => Ok(self.learn(lesson).await),
                 LaneInput::Settled(settled) => {
                     let _ = settled.send(()); // the router may have stopped; then nobody waits
                     continue;
                 }
             };
-            let write_set = match write_set {
-                Ok(write_set) => write_set,
+            let converted = match converted {
+                Ok(converted) => converted,
                 Err(error) => {
                     tracing::warn!(namespace = %self.collection.namespace(), "{error}");
                     return; // the executor misses what was to come, which ends this attempt
                 }
             };
-            if output.send(write_set).await.is_err() {
+            if output.send(converted).await.is_err() {
                 return; // the executor ended, and with it this attempt of the pipeline
             }
         }
+    }
+
+    async fn changes(&mut self, changes: Vec<Change>, permit: Option<OwnedSemaphorePermit>) -> Checked<Converted> {
+        let mut write_sets = Vec::with_capacity(changes.len());
+        for change in changes {
+            write_sets.push(self.change(change).await?);
+        }
+        Ok(Converted { write_sets, permit })
     }
 
     /// One change of the source.
@@ -91,6 +99,7 @@ impl Lane {
         let Change { position, boundary, operation, .. } = change;
         let (name, time) = (operation.name(), position.cluster_time());
         let applied = self.is_wanted(&operation, time).await?;
+        let fresh = matches!(operation, Operation::Insert { .. }) && self.is_exact();
         let mut steps = if applied { self.convert(operation) } else { Vec::new() };
         self.name_source(&mut steps, name, time);
         let gate = self.shut_for(&mut steps).await;
@@ -100,7 +109,7 @@ impl Lane {
             database: Arc::clone(&self.database),
             operation: applied.then_some(name),
             steps,
-            permit: None,
+            fresh,
             held: Held { gate, committed: None },
         })
     }
@@ -123,7 +132,7 @@ impl Lane {
             database: Arc::clone(&self.database),
             operation: None,
             steps,
-            permit: None,
+            fresh: false,
             held: Held { gate, committed: Some(lesson.committed) },
         }
     }
@@ -153,6 +162,11 @@ impl Lane {
             self.copying = None;
         }
         Ok(wanted)
+    }
+
+    /// True when the rows are exactly those of the documents that the source has.
+    fn is_exact(&self) -> bool {
+        self.copying.is_none() && !self.collection.options().metadata.deleted_at
     }
 
     /// Keeps ranges out until the tables are as `steps` make them. Those that are being written end before.

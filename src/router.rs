@@ -1,7 +1,8 @@
 //! Fans the stream out: each change to its collection's lane, a ticket for it to its database's executor.
 //!
 //! In: changes in source order. Out: lane inputs and tickets; the ticket always goes first, so that an executor can never
-//! wait for a change whose ticket waits for it. Collections are known by UUID; names are labels. What changes names (create,
+//! wait for a change whose ticket waits for it. Changes are collected by lane and handed out together: what many collections
+//! get in turn would else wake a lane and an executor for each. An executor takes them whole before it commits. Collections are known by UUID; names are labels. What changes names (create,
 //! drop, rename) is converted alone: every lane has converted what comes before it, and nothing that comes after it goes
 //! to any lane until it is converted. So names are taken and given back in source order, although lanes run side by side.
 //! Dropping the router ends the flow: lanes convert what they have, executors commit what is whole, and both end.
@@ -9,7 +10,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -21,15 +22,19 @@ use crate::model::change::{Change, Operation};
 use crate::model::filter::NamespaceFilter;
 use crate::model::namespace::{CollectionId, Namespace};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::ticket::{LaneId, LaneInput, Lesson, Through, Ticket};
-use crate::model::write_set::{Waiting, WriteSet};
+use crate::model::ticket::{Converted, LaneId, LaneInput, Lesson, Through, Ticket};
+use crate::model::write_set::Waiting;
 
-/// Changes that wait in front of a lane, and write sets behind it, at most. Their bytes are limited by the memory limit;
-/// this only keeps one lane from taking all of it.
-const LANE_DEPTH: usize = 256;
+/// Inputs that wait in front of a lane, and what it makes of them behind it, at most. Their bytes are limited by the
+/// memory limit; this only keeps one lane from taking all of it. One ticket asks for one of each lane only, so an executor
+/// that waits for another lane never keeps this from moving.
+const LANE_DEPTH: usize = 4;
 
-/// Consecutive changes of one lane that share a ticket, at most.
-const RUN_LENGTH: usize = 128;
+/// Changes of one lane that are handed out together, at most: while it converts them, the executor has others to take.
+const PART_LENGTH: usize = 256;
+
+/// Changes of all lanes that are handed out together, at most.
+const ROUND_LENGTH: usize = 16_384;
 
 /// What a lane is started with.
 pub struct LaneParts {
@@ -43,8 +48,8 @@ pub struct LaneParts {
     pub copying: Option<Arc<Copying>>,
     /// Its changes.
     pub input: mpsc::Receiver<LaneInput>,
-    /// Its write sets.
-    pub output: mpsc::Sender<WriteSet>,
+    /// What it makes of them.
+    pub output: mpsc::Sender<Converted>,
 }
 
 /// What the router starts from.
@@ -69,6 +74,8 @@ pub struct RouterParts {
     pub memory_limit: usize,
     /// Executors at most.
     pub max_executors: usize,
+    /// True when changes are to be written in the source's order, also those of different collections.
+    pub in_order: bool,
     /// Starts a lane; it ends when its input does.
     pub start_lane: fn(LaneParts),
     /// Starts an executor.
@@ -85,7 +92,7 @@ pub struct Router {
     executors: Vec<mpsc::Sender<Ticket>>,
     /// Which executor a database has, and its shared name.
     databases: HashMap<Box<str>, (usize, Arc<str>)>,
-    run: Run,
+    round: Round,
     /// Lanes that may still have something to convert.
     busy: HashMap<LaneId, mpsc::Sender<LaneInput>>,
     /// The executor that has changes of a source transaction whose last change is not routed yet.
@@ -110,11 +117,46 @@ struct Handle {
     namespace: Namespace,
 }
 
-/// Consecutive changes of one lane that are not sent yet.
+/// Changes that are not sent yet.
 #[derive(Default)]
-struct Run {
-    to: Option<Handle>,
-    inputs: Vec<LaneInput>,
+struct Round {
+    parts: HashMap<LaneId, Part>,
+    /// How many changes.
+    length: usize,
+    /// Executors that get something: the lanes, and whether a commit may follow.
+    tickets: BTreeMap<usize, (Vec<LaneId>, bool)>,
+}
+
+/// What one lane gets of them.
+struct Part {
+    to: mpsc::Sender<LaneInput>,
+    changes: Vec<Change>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Round {
+    /// True when a change of that lane has to wait until these are sent.
+    fn is_full(&self, handle: &Handle, in_order: bool) -> bool {
+        match self.parts.get(&handle.lane) {
+            Some(part) => part.changes.len() >= PART_LENGTH,
+            None => self.length >= ROUND_LENGTH || (in_order && self.length > 0),
+        }
+    }
+
+    fn add(&mut self, handle: &Handle, writer: usize, change: Change, permit: Option<OwnedSemaphorePermit>) {
+        let (lanes, boundary) = self.tickets.entry(writer).or_default();
+        *boundary = change.boundary;
+        let part = self.parts.entry(handle.lane).or_insert_with(|| {
+            lanes.push(handle.lane);
+            Part { to: handle.input.clone(), changes: Vec::new(), permit: None }
+        });
+        match (&mut part.permit, permit) {
+            (Some(all), Some(permit)) => all.merge(permit),
+            (none, permit) => *none = none.take().or(permit),
+        }
+        part.changes.push(change);
+        self.length += 1;
+    }
 }
 
 impl Router {
@@ -127,7 +169,7 @@ impl Router {
             next_lane: 0,
             executors: Vec::new(),
             databases: HashMap::new(),
-            run: Run::default(),
+            round: Round::default(),
             busy: HashMap::new(),
             open: None,
             joint: None,
@@ -189,8 +231,10 @@ impl Router {
         }
         let Some(handle) = self.lane(id, namespace).await? else { return Ok(()) };
         self.flush().await?;
-        self.run = Run { to: Some(handle), inputs: vec![LaneInput::Lesson(lesson)] };
-        self.flush().await
+        let ticket = Ticket::Take { lanes: vec![handle.lane], boundary: true };
+        self.send(self.writer_for(handle.executor), ticket).await?;
+        self.busy.insert(handle.lane, handle.input.clone());
+        handle.input.send(LaneInput::Lesson(lesson)).await.map_err(|_| executor_ended())
     }
 
     /// Tells every executor that nothing before a position is still to come.
@@ -384,16 +428,16 @@ impl Router {
     }
 
     async fn push(&mut self, handle: Handle, change: Change, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
-        let other = self.run.to.as_ref().is_some_and(|to| to.lane != handle.lane);
-        if other || self.run.inputs.len() >= RUN_LENGTH {
+        if self.round.is_full(&handle, self.parts.in_order) {
             self.flush().await?;
         }
-        if let Some(host) = self.open.filter(|host| *host != self.writer_for(handle.executor)) {
+        let writer = self.writer_for(handle.executor);
+        if let Some(host) = self.open.filter(|host| *host != writer) {
             self.join(host, handle.executor).await?;
         }
-        self.open = if change.boundary { None } else { Some(self.writer_for(handle.executor)) };
-        self.run.to = Some(handle);
-        self.run.inputs.push(LaneInput::Change { change, permit });
+        let writer = self.writer_for(handle.executor);
+        self.open = if change.boundary { None } else { Some(writer) };
+        self.round.add(&handle, writer, change, permit);
         Ok(())
     }
 
@@ -419,14 +463,15 @@ impl Router {
         Ok(())
     }
 
-    /// Sends what is collected: the ticket, then the changes.
+    /// Sends what is collected: the tickets, then the changes.
     async fn flush(&mut self) -> Result<()> {
-        let Run { to, inputs } = std::mem::take(&mut self.run);
-        let Some(handle) = to else { return Ok(()) };
-        self.send(self.writer_for(handle.executor), Ticket::Take { lane: handle.lane, count: inputs.len() }).await?;
-        self.busy.insert(handle.lane, handle.input.clone());
-        for input in inputs {
-            handle.input.send(input).await.map_err(|_| executor_ended())?;
+        let Round { parts, tickets, .. } = std::mem::take(&mut self.round);
+        for (executor, (lanes, boundary)) in tickets {
+            self.send(executor, Ticket::Take { lanes, boundary }).await?;
+        }
+        for (lane, Part { to, changes, permit }) in parts {
+            to.send(LaneInput::Changes { changes, permit }).await.map_err(|_| executor_ended())?;
+            self.busy.insert(lane, to);
         }
         Ok(())
     }

@@ -133,7 +133,7 @@ impl Model {
             }
             for (key, state) in changes.rows {
                 let (row, diffs, whole) = match state {
-                    RowState::Put(row, diffs) => (row, diffs, true),
+                    RowState::Put { row, diffs, .. } => (row, diffs, true),
                     RowState::Patch(row, diffs) => (row, diffs, false),
                 };
                 let mut now = Row::default();

@@ -17,17 +17,26 @@ pub struct LaneId(pub u64);
 /// What a lane takes, in order.
 #[derive(Debug)]
 pub enum LaneInput {
-    /// A change to convert.
-    Change {
-        /// The change.
-        change: Change,
-        /// The memory it occupies.
+    /// Changes to convert; as many write sets come of them, together.
+    Changes {
+        /// The changes.
+        changes: Vec<Change>,
+        /// The memory that they occupy.
         permit: Option<OwnedSemaphorePermit>,
     },
     /// What the copy of the collection has to tell; one write set comes of it.
     Lesson(Lesson),
     /// Told when everything before it is converted.
     Settled(oneshot::Sender<()>),
+}
+
+/// What a lane makes of one input.
+#[derive(Debug)]
+pub struct Converted {
+    /// A write set for each change, in order.
+    pub write_sets: Vec<WriteSet>,
+    /// The memory that the changes occupy, given back when all is written.
+    pub permit: Option<OwnedSemaphorePermit>,
 }
 
 /// What the copy of a collection tells its lane.
@@ -50,15 +59,16 @@ pub enum Ticket {
         home: usize,
         /// The lane.
         lane: LaneId,
-        /// Its write sets, in order.
-        output: mpsc::Receiver<WriteSet>,
+        /// What it makes of each of its inputs, in order.
+        output: mpsc::Receiver<Converted>,
     },
-    /// The next `count` write sets come from this lane.
+    /// What these lanes make of their next inputs comes now. Changes of one source transaction are never in two of these
+    /// unless nothing but a boundary ends them.
     Take {
-        /// The lane.
-        lane: LaneId,
-        /// How many.
-        count: usize,
+        /// The lanes, in any order: their changes change different tables.
+        lanes: Vec<LaneId>,
+        /// True when a commit may follow.
+        boundary: bool,
     },
     /// The lane has nothing more.
     Close {
@@ -92,8 +102,8 @@ pub enum Ticket {
 pub struct Share {
     /// The executor that it belongs to.
     pub home: usize,
-    /// The write sets of its lanes.
-    pub outputs: HashMap<LaneId, mpsc::Receiver<WriteSet>>,
+    /// What comes out of its lanes.
+    pub outputs: HashMap<LaneId, mpsc::Receiver<Converted>>,
     /// The positions committed last, by database.
     pub positions: HashMap<String, Position>,
     /// Databases that have had changes.

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tokio::sync::{OwnedRwLockWriteGuard, OwnedSemaphorePermit, oneshot};
+use tokio::sync::{OwnedRwLockWriteGuard, oneshot};
 
 use super::bson::Document;
 use super::identifier::Identifier;
@@ -25,8 +25,8 @@ pub struct WriteSet {
     pub operation: Option<&'static str>,
     /// What to do, in order.
     pub steps: Vec<Step>,
-    /// Bytes it weighs against the memory limit, given back when it is written.
-    pub permit: Option<OwnedSemaphorePermit>,
+    /// True when no row of its document can be there: an insert, of a collection whose rows are exactly the source's.
+    pub fresh: bool,
     /// What is kept until it is committed.
     pub held: Held,
 }

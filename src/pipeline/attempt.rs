@@ -28,6 +28,8 @@ pub struct Attempt<'a> {
     pub shutdown: &'a CancellationToken,
     /// True when history was lost and everything is to be copied again.
     pub anew: bool,
+    /// True unless there were rows before that should not have been there.
+    pub exact: bool,
 }
 
 /// Both servers, connected and looked at.
@@ -59,6 +61,8 @@ pub struct Session<'a> {
     pub leader: Leader,
     /// Collections that are copied over their rows.
     pub recopies: BTreeSet<CollectionId>,
+    /// True when documents that are inserted have no rows yet.
+    pub exact: bool,
 }
 
 impl Attempt<'_> {
@@ -108,7 +112,8 @@ impl Attempt<'_> {
         }
         target.begin_recopies(leader.fence()).await?;
         let recopies = target.recopies().await?;
-        Ok(Session { config, telemetry, shutdown, source, probe, target, leader, recopies })
+        let exact = self.exact;
+        Ok(Session { config, telemetry, shutdown, source, probe, target, leader, recopies, exact })
     }
 }
 

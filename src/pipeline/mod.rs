@@ -56,15 +56,22 @@ pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: 
     };
     let mut backoff = Backoff::new();
     let mut anew = false;
+    let mut exact = true;
     loop {
         let started = Instant::now();
-        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown, anew };
+        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown, anew, exact };
         let Err(error) = attempt.run(servers.take()).await else { return Ok(()) };
         if shutdown.is_cancelled() && error.class() == Class::Transient {
             return Ok(()); // nothing is lost: the next start goes on from the committed position
         }
         if error.kind() == Kind::Again {
             tracing::info!(stage = error.stage().name(), "{error}");
+            continue;
+        }
+        if error.kind() == Kind::NotExact {
+            // Everything is written again from the committed position, with whatever is there in mind.
+            tracing::warn!(stage = error.stage().name(), "{error}; going on without counting on their absence");
+            exact = false;
             continue;
         }
         anew = error.kind() == Kind::HistoryLost && config.history_lost == HistoryLost::Resnapshot;

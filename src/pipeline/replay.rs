@@ -107,6 +107,7 @@ impl Replay<'_> {
             quarantined,
             copies,
             replayed_until,
+            exact_after: Some(replayed_until),
             memory,
             reserved: 0,
             done,

@@ -108,6 +108,8 @@ impl Stream<'_> {
             quarantined: self.quarantined,
             copies: copies.clone(),
             replayed_until: session.source.operation_time().await?,
+            // Rows and positions are committed together, and a copy leaves out what it contains: nothing comes twice.
+            exact_after: session.exact.then(ClusterTime::default),
             memory: session.config.limits.memory - share,
             // The readers of ranges, and one that is spare.
             reserved: if readers > 0 { readers + 1 } else { 0 },
@@ -141,6 +143,8 @@ pub struct Writing {
     pub copies: Copies,
     /// What is not later may have been applied before.
     pub replayed_until: ClusterTime,
+    /// Documents that are inserted later have no rows yet; `None` when that cannot be counted on.
+    pub exact_after: Option<ClusterTime>,
     /// Bytes of changes that may wait.
     pub memory: usize,
     /// Connections that others need, beside the leader's.
@@ -160,7 +164,8 @@ impl Writing {
             bytes: limit / (max_executors + 1),
             schema_changes: BATCH_SCHEMA_CHANGES,
         };
-        let (target, fence, replayed_until) = (self.target, self.fence, self.replayed_until);
+        let (target, fence) = (self.target, self.fence);
+        let (replayed_until, exact_after) = (self.replayed_until, self.exact_after);
         let copies = self.copies.clone();
         let (telemetry, lanes) = (telemetry.clone(), self.checkpoints.lanes);
         let running = running.clone();
@@ -173,8 +178,9 @@ impl Writing {
             let (telemetry, lanes, copies) = (telemetry.clone(), lanes.clone(), copies.clone());
             running.start(move |tickets, through| async move {
                 let client = target.client().await?;
-                let parts = ExecutorParts { home, client, fence, lanes, limits, copies, replayed_until, telemetry };
-                Executor::new(parts, tickets, through).run().await
+                let parts =
+                    ExecutorParts { home, fence, lanes, limits, copies, replayed_until, exact_after, telemetry };
+                Executor::new(parts, client, tickets, through).run().await
             })
         });
         Router::new(RouterParts {
@@ -188,6 +194,7 @@ impl Writing {
             memory,
             memory_limit: limit,
             max_executors,
+            in_order: false,
             start_lane,
             start_executor,
             assigned,

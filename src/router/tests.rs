@@ -17,9 +17,9 @@ fn start_lane(mut parts: LaneParts) {
                 tokio::task::yield_now().await;
             }
             match input {
-                LaneInput::Change { change, .. } => {
-                    let taken = (name.clone(), change.operation.name());
-                    TAKEN.lock().expect("no panic before").push(taken);
+                LaneInput::Changes { changes, .. } => {
+                    let taken = changes.iter().map(|change| (name.clone(), change.operation.name()));
+                    TAKEN.lock().expect("no panic before").extend(taken);
                 }
                 LaneInput::Lesson(_) => unreachable!("nothing is copied here"),
                 LaneInput::Settled(settled) => settled.send(()).expect("the router waits"),
@@ -56,6 +56,7 @@ fn router() -> Router {
         memory: Arc::new(Semaphore::new(1 << 20)),
         memory_limit: 1 << 20,
         max_executors: 2,
+        in_order: false,
         start_lane,
         start_executor: Box::new(start_executor),
         assigned: Arc::default(),

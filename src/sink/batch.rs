@@ -7,7 +7,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use crate::model::namespace::CollectionId;
 use crate::model::position::Position;
-use crate::model::row::RowChange;
 use crate::model::ticket::Through;
 use crate::model::write_set::{Anomaly, Held, Quarantined};
 
@@ -27,29 +26,43 @@ pub struct BatchLimits {
 /// One transaction in the making.
 #[derive(Debug, Default)]
 pub struct Batch {
-    /// Net row changes that are not written yet.
-    pub fold: Fold,
-    /// Memory permits of the changes that are not written yet.
-    permits: Vec<OwnedSemaphorePermit>,
-    bytes: usize,
+    /// What is not written yet.
+    pub content: Content,
+    /// What is told once it is durable.
+    pub news: News,
     /// Schema changes made in this transaction.
     pub schema_changes: usize,
-    /// Anomalies not written yet, with their positions.
+    /// True when everything collected is whole source transactions.
+    pub at_boundary: bool,
+}
+
+/// What is to be written.
+#[derive(Debug, Default)]
+pub struct Content {
+    /// Net row changes.
+    pub fold: Fold,
+    /// Memory permits of the changes, given back when this goes.
+    permits: Vec<OwnedSemaphorePermit>,
+    bytes: usize,
+    /// Anomalies, with their positions.
     pub anomalies: Vec<(Anomaly, Option<Position>)>,
-    /// Quarantined documents not written yet, with their positions.
+    /// Quarantined documents, with their positions.
     pub quarantined: Vec<(Quarantined, Option<Position>)>,
     /// Documents met at the source that are not taken note of yet.
     pub met: BTreeSet<(CollectionId, [u8; 32])>,
+}
+
+/// What is told once it is durable.
+#[derive(Debug, Default)]
+pub struct News {
     /// What is kept until the commit.
     pub held: Vec<Held>,
-    /// What to count when it is durable: changes by database and operation, anomalies by reason.
+    /// What to count: changes by database and operation, anomalies by reason.
     pub counts: Counts,
     /// Where the lanes stand at its end.
     pub lanes: HashMap<Arc<str>, Position>,
     /// The last watermark that was passed.
     pub watermark: Option<Through>,
-    /// True when everything collected is whole source transactions.
-    pub at_boundary: bool,
 }
 
 /// Numbers for telemetry.
@@ -73,33 +86,43 @@ impl Batch {
     /// True when nothing is to be committed.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.lanes.is_empty()
+        self.news.lanes.is_empty()
     }
 
-    /// Keeps the memory permit of a change until its rows are written.
+    /// True when it should be written now.
+    #[must_use]
+    pub fn is_full(&self, limits: &BatchLimits) -> bool {
+        let Content { fold, bytes, .. } = &self.content;
+        fold.changes() >= limits.changes
+            || (*bytes).max(fold.bytes()) >= limits.bytes
+            || (self.schema_changes >= limits.schema_changes && self.at_boundary)
+    }
+
+    /// A change of a database up to a position is in it; the order in which lanes are taken is not that of the source.
+    pub fn reached(&mut self, database: &Arc<str>, position: Position) {
+        match self.news.lanes.get_mut(database) {
+            Some(last) if *last >= position => {}
+            Some(last) => *last = position,
+            None => {
+                self.news.lanes.insert(Arc::clone(database), position);
+            }
+        }
+    }
+}
+
+impl Content {
+    /// Keeps the memory permit of changes until their rows are written.
     pub fn hold(&mut self, permit: Option<OwnedSemaphorePermit>) {
         if let Some(permit) = permit {
             self.bytes += permit.num_permits();
             self.permits.push(permit);
         }
     }
+}
 
-    /// Everything of it is written: the memory is free again.
-    pub fn written(&mut self) {
-        self.permits.clear();
-        self.bytes = 0;
-    }
-
-    /// Adds a row change.
-    pub fn row(&mut self, change: RowChange) {
-        self.fold.add(change);
-    }
-
-    /// True when it should be written now.
-    #[must_use]
-    pub fn is_full(&self, limits: &BatchLimits) -> bool {
-        self.fold.changes() >= limits.changes
-            || self.bytes.max(self.fold.bytes()) >= limits.bytes
-            || (self.schema_changes >= limits.schema_changes && self.at_boundary)
+impl Counts {
+    /// Counts changes.
+    pub fn applied(&mut self, database: &Arc<str>, operation: &'static str, changes: u64) {
+        *self.applied.entry((Arc::clone(database), operation)).or_default() += changes;
     }
 }

@@ -20,7 +20,7 @@ use super::wide::{How, LeftOut, surely_fits, write_fitting};
 use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::row::{Cell, Key, Row};
-use crate::model::table::{SharedTable, TableId};
+use crate::model::table::{SharedTable, Table, TableId};
 
 /// Signature, flags and the length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -30,7 +30,7 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 /// The rows of some documents, encoded for COPY.
 #[derive(Debug, Default)]
 pub(super) struct CopyRows {
-    tables: HashMap<TableId, (SharedTable, Vec<u8>)>,
+    tables: HashMap<TableId, (SharedTable, Encoder)>,
     /// Rows that may be too wide; they are written one by one.
     wide: Vec<(SharedTable, Key, Row)>,
 }
@@ -39,7 +39,7 @@ impl CopyRows {
     /// Bytes collected.
     pub(super) fn weight(&self) -> usize {
         let wide: usize = self.wide.iter().map(|(_, _, row)| row.weight()).sum();
-        self.tables.values().map(|(_, bytes)| bytes.len()).sum::<usize>() + wide
+        self.tables.values().map(|(_, rows)| rows.weight()).sum::<usize>() + wide
     }
 
     /// Adds a row; `source` goes into `_source`, where a table has that.
@@ -51,7 +51,32 @@ impl CopyRows {
             }
             return self.wide.push((SharedTable::clone(table), key.clone(), row));
         }
-        let (_, out) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), HEADER.to_vec()));
+        let (_, rows) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), Encoder::default()));
+        rows.row(table, key, row, source.map(|source| &**source));
+    }
+}
+
+/// Rows of one table in the format of `COPY … (FORMAT binary)`.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    bytes: Vec<u8>,
+}
+
+impl Default for Encoder {
+    fn default() -> Self {
+        Self { bytes: HEADER.to_vec() }
+    }
+}
+
+impl Encoder {
+    /// Bytes so far.
+    fn weight(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Adds a row; `source` goes into `_source`, where the table has that.
+    pub(super) fn row(&mut self, table: &Table, key: &Key, row: &Row, source: Option<&str>) {
+        let out = &mut self.bytes;
         // A table has at most 1,600 columns.
         let fields = table.columns.len() + usize::from(table.metadata.source);
         out.extend_from_slice(&i16::try_from(fields).unwrap_or(i16::MAX).to_be_bytes());
@@ -71,11 +96,31 @@ impl CopyRows {
             }
         }
     }
+
+    /// All of it.
+    pub(super) fn finish(mut self) -> Bytes {
+        self.bytes.extend_from_slice(&TRAILER);
+        self.bytes.into()
+    }
 }
 
 fn field(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(&i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_be_bytes());
     out.extend_from_slice(bytes);
+}
+
+/// Copies encoded rows into their table.
+pub(super) async fn send(client: &Object, table: &Table, rows: Bytes) -> Result<(), tokio_postgres::Error> {
+    /// One message of the protocol; small enough to keep both sides busy.
+    const MESSAGE: usize = 1 << 18;
+    let sink = client.copy_in(&sql::copy(table)).await?;
+    let mut sink = std::pin::pin!(sink);
+    let mut rest = rows;
+    while !rest.is_empty() {
+        let message = rest.split_to(rest.len().min(MESSAGE));
+        sink.send(message).await?;
+    }
+    sink.finish().await.map(|_| ())
 }
 
 /// One range's transaction. Dropped before its end it takes its connection along, so that nobody else gets a
@@ -135,9 +180,9 @@ impl<'f> RangeCopy<'f> {
     }
 
     async fn send(&self, rows: CopyRows) -> Result<Vec<LeftOut>> {
-        for (table, mut bytes) in rows.tables.into_values() {
-            bytes.extend_from_slice(&TRAILER);
-            self.copy(&table, bytes.into()).await?;
+        for (table, rows) in rows.tables.into_values() {
+            let copied = send(self.client()?, &table, rows.finish()).await;
+            copied.map_err(|error| fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), &error))?;
         }
         let mut left_out = Vec::new();
         for (table, key, row) in &rows.wide {
@@ -153,22 +198,6 @@ impl<'f> RangeCopy<'f> {
             left_out.extend(write(self.client()?, changes).await?);
         }
         Ok(left_out)
-    }
-
-    async fn copy(&self, table: &SharedTable, bytes: Bytes) -> Result<()> {
-        /// One message of the protocol; small enough to keep both sides busy.
-        const MESSAGE: usize = 1 << 18;
-        let failed = |error: &tokio_postgres::Error| {
-            fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), error)
-        };
-        let sink = self.client()?.copy_in(&sql::copy(table)).await.map_err(|error| failed(&error))?;
-        let mut sink = std::pin::pin!(sink);
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let message = rest.split_to(rest.len().min(MESSAGE));
-            sink.send(message).await.map_err(|error| failed(&error))?;
-        }
-        sink.finish().await.map(|_| ()).map_err(|error| failed(&error))
     }
 
     /// How many documents are in quarantine, with those of this range.

@@ -1,30 +1,30 @@
 //! Applies one or more databases' changes in source order over one connection.
 //!
-//! In: tickets that say which lane comes next, and the lanes' write sets. Out: PostgreSQL transactions, each with whole
-//! source transactions only, their schema changes and their position. What is queued is taken into one batch: an idle
-//! pipeline commits each change at once, a backlog makes batches as large as the limits. A source transaction larger
-//! than a batch is streamed into one open transaction, its memory given back as it is written. Any error ends the
-//! executor; the pipeline then starts again from what is committed.
+//! In: tickets that say which lanes come next, and the lanes' write sets. Out: PostgreSQL transactions, each with whole
+//! source transactions only, their schema changes and their position. While one batch is written (`work`), the next is
+//! collected: an idle pipeline commits each change at once, a backlog makes batches as large as the limits. A source
+//! transaction larger than a batch is streamed into one open transaction, its memory given back as it is written. Any
+//! error ends the executor; the pipeline then starts again from what is committed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use deadpool_postgres::Object;
-use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, watch};
+use tokio_util::task::AbortOnDropHandle;
 
-use super::batch::{Batch, BatchLimits};
+use super::batch::{Batch, BatchLimits, Content};
 use super::catalog::CatalogWriter;
-use super::checkpoint::move_lane;
-use super::faults::fault;
 use super::fence::Fence;
-use super::fold::TableChanges;
+use super::fold::{Fold, TableChanges};
 use super::guest::Guest;
-use super::write::{delete_orphans, write};
+use super::work::{End, Reasons, Work};
+use super::write::delete_orphans;
 use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::ticket::{LaneId, Share, Through, Ticket};
+use crate::model::row::RowChange;
+use crate::model::ticket::{Converted, LaneId, Share, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
 
@@ -32,8 +32,6 @@ use crate::telemetry::Telemetry;
 pub struct ExecutorParts {
     /// Its number.
     pub home: usize,
-    /// Its connection, used by nobody else.
-    pub client: Object,
     /// The right to write.
     pub fence: Fence,
     /// Positions committed before, by database.
@@ -44,6 +42,8 @@ pub struct ExecutorParts {
     pub copies: Copies,
     /// What is not later may have been applied before.
     pub replayed_until: ClusterTime,
+    /// Documents that are inserted later have no rows yet; `None` when that cannot be counted on.
+    pub exact_after: Option<ClusterTime>,
     /// Where to count.
     pub telemetry: Telemetry,
 }
@@ -51,12 +51,16 @@ pub struct ExecutorParts {
 /// See the module.
 pub struct Executor {
     parts: ExecutorParts,
+    client: Arc<Object>,
     tickets: mpsc::Receiver<Ticket>,
     through: watch::Sender<Option<Through>>,
     pub(super) own: Share,
     pub(super) guests: Vec<Guest>,
     batch: Batch,
+    /// True while a transaction is open.
     open: bool,
+    /// The batch before, while it is written.
+    writing: Option<AbortOnDropHandle<Result<Reasons>>>,
 }
 
 impl Executor {
@@ -64,13 +68,15 @@ impl Executor {
     #[must_use]
     pub fn new(
         mut parts: ExecutorParts,
+        client: Object,
         tickets: mpsc::Receiver<Ticket>,
         through: watch::Sender<Option<Through>>,
     ) -> Self {
         let ExecutorParts { home, lanes, .. } = &mut parts;
         let positions = std::mem::take(lanes);
         let own = Share { home: *home, outputs: HashMap::new(), positions, databases: Vec::new() };
-        Self { parts, tickets, through, own, guests: Vec::new(), batch: Batch::new(), open: false }
+        let (client, guests, batch) = (Arc::new(client), Vec::new(), Batch::new());
+        Self { parts, client, tickets, through, own, guests, batch, open: false, writing: None }
     }
 
     /// Works until the tickets end; what is then whole is committed.
@@ -78,35 +84,40 @@ impl Executor {
     /// # Errors
     /// When PostgreSQL fails, or another daemon has taken over.
     pub async fn run(mut self) -> Result<()> {
-        while let Some(ticket) = self.tickets.recv().await {
+        loop {
+            let ticket = tokio::select! {
+                biased;
+                written = written(&mut self.writing) => {
+                    self.account(written?);
+                    self.go_on().await?;
+                    continue;
+                }
+                ticket = self.tickets.recv(), if self.may_take() => ticket,
+            };
+            let Some(ticket) = ticket else { break };
             self.take(ticket).await?;
-            self.take_queued().await?;
-            self.commit().await?;
+            self.go_on().await?;
         }
-        Ok(())
+        self.commit().await?;
+        self.settle().await
     }
 
-    /// Takes what is queued until the batch is full, and beyond that until its last source transaction is whole.
-    async fn take_queued(&mut self) -> Result<()> {
-        loop {
-            if self.batch.is_full(&self.parts.limits) {
-                self.write_batch().await?;
-                if self.batch.at_boundary {
-                    return Ok(());
-                }
-            }
-            let ticket = match self.tickets.try_recv() {
-                Ok(ticket) => Some(ticket),
-                Err(_) if self.batch.at_boundary => return Ok(()),
-                Err(TryRecvError::Empty) => {
-                    // Whoever waits for changes holds no memory: the next change may need all there is.
-                    self.write_batch().await?;
-                    self.tickets.recv().await
-                }
-                Err(TryRecvError::Disconnected) => None,
-            };
-            let Some(ticket) = ticket else { return Ok(()) };
-            self.take(ticket).await?;
+    /// A full batch takes no more, but for the end of its last source transaction.
+    fn may_take(&self) -> bool {
+        !(self.batch.at_boundary && self.batch.is_full(&self.parts.limits))
+    }
+
+    /// Has what is collected written, unless the batch before is still on its way or there is more to take at once.
+    async fn go_on(&mut self) -> Result<()> {
+        if self.writing.is_some() {
+            return Ok(());
+        }
+        let full = self.batch.is_full(&self.parts.limits);
+        match (self.batch.at_boundary, full, self.tickets.is_empty()) {
+            (_, false, false) => Ok(()),
+            (true, _, _) => self.commit().await,
+            // Whoever waits for changes holds no memory: the next change may need all there is.
+            (false, _, _) => self.write_batch().await,
         }
     }
 
@@ -123,74 +134,99 @@ impl Executor {
             Ticket::Return => return self.give_back().await,
             Ticket::Boundary => self.batch.at_boundary = true,
             Ticket::Watermark(through) => {
-                self.batch.watermark = Some(through);
+                self.batch.news.watermark = Some(through);
             }
-            Ticket::Take { lane, count } => {
-                for _ in 0..count {
-                    let Some(write_set) = self.next_of(lane).await else { return Err(lane_ended()) };
-                    self.add(write_set).await?;
-                    if self.batch.is_full(&self.parts.limits) {
-                        self.write_batch().await?;
-                        self.commit().await?;
-                    }
+            Ticket::Take { lanes, boundary } => {
+                self.batch.at_boundary = false;
+                for lane in lanes {
+                    let Some(converted) = self.next_of(lane).await else { return Err(lane_ended()) };
+                    self.add_all(converted).await?;
                 }
+                self.batch.at_boundary = boundary;
             }
         }
         Ok(())
     }
 
-    async fn next_of(&mut self, lane: LaneId) -> Option<WriteSet> {
+    async fn next_of(&mut self, lane: LaneId) -> Option<Converted> {
         let share = self.shares().find(|share| share.outputs.contains_key(&lane))?;
-        let write_set = share.outputs.get_mut(&lane)?.recv().await?;
-        if !share.databases.contains(&write_set.database) {
+        let converted = share.outputs.get_mut(&lane)?.recv().await?;
+        // All of one lane are of one database.
+        if let Some(write_set) = converted.write_sets.first()
+            && !share.databases.contains(&write_set.database)
+        {
             share.databases.push(Arc::clone(&write_set.database));
         }
-        Some(write_set)
+        Some(converted)
     }
 
-    async fn add(&mut self, write_set: WriteSet) -> Result<()> {
-        let WriteSet { position, boundary, database, operation, steps, permit, held } = write_set;
-        self.batch.hold(permit);
-        self.batch.at_boundary = boundary;
+    async fn add_all(&mut self, converted: Converted) -> Result<()> {
+        let mut last = None;
+        for write_set in converted.write_sets {
+            let reached = self.add(write_set).await?;
+            last = reached.or(last);
+            if self.batch.is_full(&self.parts.limits) {
+                self.write_batch().await?;
+            }
+        }
+        if let Some((database, position)) = last {
+            self.batch.reached(&database, position);
+        }
+        self.batch.content.hold(converted.permit);
+        Ok(())
+    }
+
+    /// Adds what one change does; returns where its database is then.
+    async fn add(&mut self, write_set: WriteSet) -> Result<Option<(Arc<str>, Position)>> {
+        let WriteSet { position, database, operation, steps, fresh, held, .. } = write_set;
+        let time = position.as_ref().map(Position::cluster_time);
+        let fresh = fresh && self.parts.exact_after.is_some_and(|exact| time.is_some_and(|time| time > exact));
         for step in steps {
-            self.step(step, position.as_ref()).await?;
+            match step {
+                Step::Row(change) if fresh => self.row(change, position.as_ref(), Fold::add_fresh),
+                Step::Row(change) => self.row(change, position.as_ref(), Fold::add),
+                other => self.step(other, position.as_ref()).await?,
+            }
         }
         if !held.is_nothing() {
-            self.batch.held.push(held);
+            self.batch.news.held.push(held);
         }
         if let Some(operation) = operation {
-            *self.batch.counts.applied.entry((Arc::clone(&database), operation)).or_default() += 1;
+            self.batch.news.counts.applied(&database, operation, 1);
         }
+        Ok(position.map(|position| (database, position)))
+    }
+
+    fn row(&mut self, mut change: RowChange, position: Option<&Position>, add: fn(&mut Fold, RowChange)) {
         if let Some(position) = position {
-            self.batch.lanes.insert(database, position);
+            change.brought_by(position);
         }
-        Ok(())
+        add(&mut self.batch.content.fold, change);
     }
 
     async fn step(&mut self, step: Step, position: Option<&Position>) -> Result<()> {
+        let content = &mut self.batch.content;
         match step {
-            Step::Row(mut change) => {
-                if let Some(position) = position {
-                    change.brought_by(position);
-                }
-                self.batch.row(change);
-            }
+            Step::Row(change) => self.row(change, position, Fold::add),
             Step::Ddl(ddl) => self.schema_change(&ddl).await?,
-            Step::Anomaly(anomaly) => self.batch.anomalies.push((anomaly, position.cloned())),
-            Step::Quarantine(document) => self.batch.quarantined.push((document, position.cloned())),
+            Step::Anomaly(anomaly) => content.anomalies.push((anomaly, position.cloned())),
+            Step::Quarantine(document) => {
+                content.quarantined.push((document, position.cloned()));
+                self.batch.news.counts.quarantine = true;
+            }
             Step::Met { collection, id } => {
-                self.batch.met.insert((collection, id));
+                content.met.insert((collection, id));
             }
             Step::Release { collection, id_key } => {
-                self.write_batch().await?;
+                self.write_all().await?;
                 self.catalog().release(collection, &id_key).await?;
-                self.batch.counts.quarantine = true;
+                self.batch.news.counts.quarantine = true;
             }
             // Later, whatever is updated has its root row.
             Step::Orphans { .. } if position.is_some_and(|p| p.cluster_time() > self.parts.replayed_until) => {}
             Step::Orphans { tables, key } => {
-                self.write_batch().await?;
-                delete_orphans(&self.parts.client, &tables, &key).await?;
+                self.write_all().await?;
+                delete_orphans(&self.client, &tables, &key).await?;
             }
         }
         Ok(())
@@ -198,7 +234,7 @@ impl Executor {
 
     /// Rows of a table that were made before it changes are written before that; other tables' rows can wait.
     async fn schema_change(&mut self, ddl: &Ddl) -> Result<()> {
-        self.open().await?;
+        self.settle().await?;
         let tables = match ddl {
             Ddl::Alter { table, .. } | Ddl::DropTable(table) | Ddl::Keep { table, .. } => vec![table.id],
             Ddl::RenameTable { from, .. } => vec![from.id],
@@ -210,75 +246,68 @@ impl Executor {
             | Ddl::Collection(_)
             | Ddl::Forget(_) => Vec::new(),
             Ddl::Gone(_) => {
-                self.batch.counts.quarantine = true;
+                self.batch.news.counts.quarantine = true;
                 Vec::new()
             }
         };
-        self.write_met().await?;
+        let mut before = Content::default();
+        before.met = std::mem::take(&mut self.batch.content.met);
+        let mut rows = Vec::new();
         for table in tables {
-            if let Some(changes) = self.batch.fold.take_table(table)
+            if let Some(changes) = self.batch.content.fold.take_table(table)
                 && !matches!(ddl, Ddl::DropTable(_))
             {
-                self.write(changes).await?;
+                rows.push(changes);
             }
         }
         if let Ddl::Collection(_) | Ddl::Forget(_) = ddl {
             // What waits in quarantine is renamed, or goes, with its collection.
-            self.write_quarantined().await?;
+            before.quarantined = std::mem::take(&mut self.batch.content.quarantined);
         }
+        let written = self.work(before, rows).write().await?;
+        self.account(written);
         self.batch.schema_changes += 1;
         self.catalog().ddl(ddl).await
     }
 
-    /// Opens the transaction where there is none.
-    async fn open(&mut self) -> Result<()> {
-        if !self.open {
-            self.parts.fence.begin(&self.parts.client).await?;
-            self.open = true;
-        }
-        Ok(())
-    }
-
     fn catalog(&self) -> CatalogWriter<'_> {
-        CatalogWriter { client: &self.parts.client, fence: &self.parts.fence }
+        CatalogWriter { client: &self.client, fence: &self.parts.fence }
     }
 
-    async fn write(&mut self, changes: TableChanges) -> Result<()> {
-        let left_out = write(&self.parts.client, changes).await?;
-        self.batch.anomalies.extend(left_out);
-        Ok(())
+    /// What is to be written, and whether a transaction has to be opened for it; one is open then.
+    fn work(&mut self, content: Content, rows: Vec<TableChanges>) -> Work {
+        let begin = !std::mem::replace(&mut self.open, true);
+        Work { client: Arc::clone(&self.client), fence: self.parts.fence.clone(), begin, content, rows }
     }
 
-    /// Writes what is collected into the open transaction, which is opened where there is none.
+    /// Has what is collected written into the open transaction, and that is opened where there is none.
     async fn write_batch(&mut self) -> Result<()> {
-        self.open().await?;
-        self.write_met().await?;
-        for changes in self.batch.fold.take() {
-            self.write(changes).await?;
-        }
-        for (anomaly, position) in std::mem::take(&mut self.batch.anomalies) {
-            let position = position.as_ref().map(Position::text);
-            self.catalog().anomaly(&anomaly, position.as_deref()).await?;
-            *self.batch.counts.anomalies.entry(anomaly.reason).or_default() += 1;
-        }
-        self.write_quarantined().await?;
-        self.batch.written();
+        self.settle().await?;
+        let content = std::mem::take(&mut self.batch.content);
+        let work = self.work(content, Vec::new());
+        self.writing = Some(AbortOnDropHandle::new(tokio::spawn(work.write())));
         Ok(())
     }
 
-    /// Before the rows: whoever takes away what was not met waits for this, or this for him.
-    async fn write_met(&mut self) -> Result<()> {
-        let met = std::mem::take(&mut self.batch.met);
-        if met.is_empty() { Ok(()) } else { self.catalog().met(&met).await }
+    /// The same, and waits until it is done.
+    async fn write_all(&mut self) -> Result<()> {
+        self.write_batch().await?;
+        self.settle().await
     }
 
-    async fn write_quarantined(&mut self) -> Result<()> {
-        for (document, position) in std::mem::take(&mut self.batch.quarantined) {
-            let position = position.as_ref().map(Position::text);
-            self.catalog().quarantine(&document, position.as_deref()).await?;
-            self.batch.counts.quarantine = true;
+    /// Waits for the batch that is on its way.
+    async fn settle(&mut self) -> Result<()> {
+        if self.writing.is_some() {
+            let written = written(&mut self.writing).await?;
+            self.account(written);
         }
         Ok(())
+    }
+
+    fn account(&mut self, written: Reasons) {
+        for (reason, n) in written {
+            *self.batch.news.counts.anomalies.entry(reason).or_default() += n;
+        }
     }
 
     /// True when everything collected is whole source transactions.
@@ -286,65 +315,51 @@ impl Executor {
         self.batch.at_boundary
     }
 
-    /// Commits what is collected, if it is whole.
-    pub(super) async fn commit(&mut self) -> Result<()> {
+    /// Has what is collected committed, if it is whole.
+    async fn commit(&mut self) -> Result<()> {
         if !self.batch.at_boundary {
             return Ok(());
         }
-        if self.batch.is_empty() && !self.open {
-            self.report();
+        self.settle().await?;
+        let (empty, databases) = (self.batch.is_empty() && !self.open, self.databases());
+        let Batch { content, news, .. } = std::mem::replace(&mut self.batch, Batch::new());
+        let mut moves = Vec::new();
+        for (database, position) in &news.lanes {
+            let positions = &mut self.share_of_mut(database).positions;
+            let old = positions.insert(database.to_string(), position.clone());
+            moves.push((Arc::clone(database), old, position.clone()));
+        }
+        let (telemetry, copies) = (self.parts.telemetry.clone(), self.parts.copies.clone());
+        let end = End { moves, news, databases, telemetry, copies, through: self.through.clone() };
+        if empty {
+            end.report();
             return Ok(());
         }
-        self.write_batch().await?;
-        for (lane, position) in &self.batch.lanes {
-            let old = self.share_of(lane).positions.get(&**lane);
-            move_lane(&self.parts.client, &self.parts.fence, lane, old, position).await?;
-        }
-        let done = self.parts.client.batch_execute("COMMIT").await;
-        done.map_err(|error| fault(Stage::Sink, "committing", &error))?;
+        let work = self.work(content, Vec::new());
         self.open = false;
-        if self.batch.counts.quarantine {
-            self.parts.telemetry.quarantined(self.catalog().quarantined().await?);
-        }
-        self.committed();
+        self.writing = Some(AbortOnDropHandle::new(tokio::spawn(end.commit(work))));
         Ok(())
     }
 
-    /// Counts what is durable now and starts a new batch.
-    fn committed(&mut self) {
-        let telemetry = &self.parts.telemetry;
-        telemetry.committed();
-        for ((database, operation), n) in self.batch.counts.applied.drain() {
-            telemetry.applied(&database, operation, n);
-        }
-        for (reason, n) in self.batch.counts.anomalies.drain() {
-            telemetry.anomaly(reason, n);
-        }
-        for (database, position) in self.batch.lanes.clone() {
-            self.share_of_mut(&database).positions.insert(database.to_string(), position);
-        }
-        self.report();
+    /// The same, and waits until it is done.
+    pub(super) async fn commit_now(&mut self) -> Result<()> {
+        self.commit().await?;
+        self.settle().await
     }
 
-    /// Tells how far everything is committed: the batch's end, or a watermark beyond it.
-    fn report(&mut self) {
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new());
-        for held in batch.held.drain(..) {
-            held.committed.map(|committed| committed.send(()));
-        }
-        let end = batch.lanes.into_values().max().map(|position| Through { position, complete: false });
-        let through = match (end, batch.watermark) {
-            (Some(end), Some(mark)) => end.later(mark),
-            (Some(through), None) | (None, Some(through)) => through,
-            (None, None) => return,
-        };
+    /// Databases that have had changes.
+    fn databases(&self) -> Vec<Arc<str>> {
         let guests = self.guests.iter().flat_map(|guest| &guest.share.databases);
-        for database in self.own.databases.iter().chain(guests) {
-            let consistent = self.parts.copies.are_consistent(database, &through);
-            self.parts.telemetry.database(database, through.position.cluster_time(), consistent);
-        }
-        self.through.send_replace(Some(through));
+        self.own.databases.iter().chain(guests).cloned().collect()
     }
+}
+
+/// The end of what is being written; never, where nothing is.
+async fn written(writing: &mut Option<AbortOnDropHandle<Result<Reasons>>>) -> Result<Reasons> {
+    let Some(task) = writing else { return std::future::pending().await };
+    let ended = task.await;
+    *writing = None;
+    ended.unwrap_or_else(|error| Err(Error::new(Kind::Defect, Stage::Sink, format!("a writer panicked: {error}"))))
 }
 
 /// A lane that stopped although a ticket names it.

@@ -3,6 +3,7 @@
 //! In: row changes in source order. Out, table by table: deletions that come first, then rows that are put, then rows
 //! that are patched. Rows are kept in key order, so that PostgreSQL's indexes are written in order.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::mapping::json_diff::{self, DiffError};
@@ -17,7 +18,14 @@ pub type Diffs = Vec<(usize, Document)>;
 #[derive(Debug)]
 pub enum RowState {
     /// It is exactly this, once the diffs are applied.
-    Put(Row, Diffs),
+    Put {
+        /// The row.
+        row: Row,
+        /// The diffs.
+        diffs: Diffs,
+        /// True when no row of that key can be there.
+        fresh: bool,
+    },
     /// These cells change, if it exists; diffs are for `jsonb` cells whose value only PostgreSQL knows, or that are set here.
     Patch(Row, Diffs),
 }
@@ -46,15 +54,39 @@ impl Fold {
     pub fn add(&mut self, change: RowChange) {
         self.changes += 1;
         match change {
-            RowChange::Put { table, key, row } => {
-                self.bytes += row.weight();
-                self.table(table).rows.insert(key, RowState::Put(row, Vec::new()));
-            }
+            RowChange::Put { table, key, row } => self.put(table, key, row, false),
             RowChange::Patch { table, key, row, diffs } => {
                 self.bytes += row.weight() + diffs.iter().map(|(_, diff)| diff.len()).sum::<usize>();
                 self.table(table).patch(key, row, diffs);
             }
             RowChange::Delete { table, prefix, from } => self.table(table).delete(prefix, from),
+        }
+    }
+
+    /// Adds a change of a document that has no rows yet: what it deletes is not there.
+    pub fn add_fresh(&mut self, change: RowChange) {
+        match change {
+            RowChange::Put { table, key, row } => {
+                self.changes += 1;
+                self.put(table, key, row, true);
+            }
+            RowChange::Delete { .. } => {}
+            RowChange::Patch { .. } => self.add(change),
+        }
+    }
+
+    fn put(&mut self, table: SharedTable, key: Key, row: Row, fresh: bool) {
+        self.bytes += row.weight();
+        let diffs = Vec::new();
+        match self.table(table).rows.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(RowState::Put { row, diffs, fresh });
+            }
+            Entry::Occupied(mut entry) => {
+                // Whether a row is there is known from the first change of it.
+                let fresh = matches!(entry.get(), RowState::Put { fresh: true, .. });
+                entry.insert(RowState::Put { row, diffs, fresh });
+            }
         }
     }
 
@@ -96,7 +128,7 @@ impl TableChanges {
             None => {
                 self.rows.insert(key, RowState::Patch(row, diffs));
             }
-            Some(RowState::Put(stored, pending) | RowState::Patch(stored, pending)) => {
+            Some(RowState::Put { row: stored, diffs: pending, .. } | RowState::Patch(stored, pending)) => {
                 // A cell that is set anew forgets the diffs before.
                 pending.retain(|(column, _)| row.cell(*column) == Cell::Absent);
                 stored.merge(&row);
@@ -206,7 +238,7 @@ mod tests {
         let (patch, diffs) = (row(&[(2, "new")]), Vec::new());
         fold.add(RowChange::Patch { table, key: key("x", 0), row: patch, diffs });
         let changes = fold.take();
-        let Some(RowState::Put(row, _)) = changes[0].rows.get(&key("x", 0)) else { panic!("put") };
+        let Some(RowState::Put { row, .. }) = changes[0].rows.get(&key("x", 0)) else { panic!("put") };
         assert_eq!(row.cell(2), Cell::Value(b"new"));
     }
 

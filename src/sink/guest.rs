@@ -50,7 +50,7 @@ impl Executor {
         if !self.is_whole() {
             return Err(Error::new(Kind::Defect, Stage::Sink, "a share changes hands inside a source transaction"));
         }
-        self.commit().await
+        self.commit_now().await
     }
 
     /// All shares that are written here.

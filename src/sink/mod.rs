@@ -32,4 +32,5 @@ pub mod target;
 pub mod text;
 mod tls;
 mod wide;
+mod work;
 mod write;

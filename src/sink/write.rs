@@ -4,9 +4,12 @@
 use std::collections::BTreeMap;
 
 use deadpool_postgres::Object;
+use futures_util::{StreamExt as _, stream};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::arrays::{ArrayParam, array_type};
+use super::copy::{Encoder, send};
 use super::faults::fault;
 use super::fold::{Diffs, RowState, TableChanges, apply_here, set_json};
 use super::sql;
@@ -24,13 +27,46 @@ const MAX_STATEMENTS: usize = 500;
 /// times on the way out. In PostgreSQL an array ends at 1 GiB; `jsonb` there takes up to six times its text (`[0,0,…]`).
 const STATEMENT_BYTES: usize = 16 << 20;
 
+/// New rows from which on they are copied: a COPY needs one more round trip than an upsert.
+const COPY_ROWS: usize = 64;
+
 /// Rows whose `jsonb` cells are read at a time.
 const READ_ROWS: usize = 2000;
+
+/// Tables whose statements are on their way at the same time: PostgreSQL has the next one when it is done with one.
+const TABLES_AHEAD: usize = 8;
+
+/// Writes net changes; returns the values for which their rows had no room.
+///
+/// # Errors
+/// When PostgreSQL refuses a statement; [`Kind::NotExact`] when there were rows that should not have been there.
+pub async fn write_tables(client: &Object, tables: Vec<TableChanges>) -> Result<Vec<LeftOut>> {
+    // Savepoints are for the statements of one table.
+    let (wide, plain): (Vec<_>, Vec<_>) = tables.into_iter().partition(|changes| changes.table.is_wide());
+    let mut left_out = Vec::new();
+    let mut writing = stream::iter(plain.into_iter().map(|changes| write(client, changes))).buffered(TABLES_AHEAD);
+    let mut consequence = None;
+    while let Some(written) = writing.next().await {
+        match written {
+            Ok(left) => left_out.extend(left),
+            // What comes after the statement that failed may be heard of before it.
+            Err(error) if is_consequence(&error) => consequence = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(error) = consequence {
+        return Err(error);
+    }
+    for changes in wide {
+        left_out.extend(write(client, changes).await?);
+    }
+    Ok(left_out)
+}
 
 /// Writes the net changes of one table; returns the values for which their rows had no room.
 ///
 /// # Errors
-/// When PostgreSQL refuses a statement.
+/// As [`write_tables`].
 pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut>> {
     let TableChanges { table, deletes, rows } = changes;
     if client.statement_cache.size() > MAX_STATEMENTS {
@@ -38,13 +74,14 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
     }
     delete(client, &table, deletes).await?;
     let mut puts = Vec::new();
+    let mut new = Vec::new();
     let mut patches = Vec::new();
     let mut unknown = Vec::new();
     for (key, state) in rows {
         match state {
-            RowState::Put(mut row, diffs) => {
+            RowState::Put { mut row, diffs, fresh } => {
                 apply_here(&table, &mut row, diffs, true).map_err(|error| not_json(&table, &error))?;
-                puts.push((key, row));
+                if fresh { new.push((key, row)) } else { puts.push((key, row)) }
             }
             RowState::Patch(mut row, diffs) => {
                 match apply_here(&table, &mut row, diffs, false).map_err(|error| not_json(&table, &error))? {
@@ -54,6 +91,11 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
             }
         }
     }
+    if new.len() >= COPY_ROWS && !table.is_wide() {
+        copy_new(client, &table, &new).await?;
+    } else {
+        puts.append(&mut new);
+    }
     let mut left_out = upsert_all(client, &table, puts).await?;
     left_out.extend(update_all(client, &table, patches).await?);
     while !unknown.is_empty() {
@@ -61,6 +103,28 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
         left_out.extend(update_unknown(client, &table, std::mem::replace(&mut unknown, rest)).await?);
     }
     Ok(left_out)
+}
+
+/// True when PostgreSQL refused a statement for an earlier one that it has refused.
+fn is_consequence(error: &Error) -> bool {
+    let refused = format!("SQLSTATE {}", SqlState::IN_FAILED_SQL_TRANSACTION.code());
+    error.to_string().contains(&refused)
+}
+
+/// Copies rows of new documents, which costs PostgreSQL half of an upsert.
+async fn copy_new(client: &Object, table: &SharedTable, rows: &[(Key, Row)]) -> Result<()> {
+    let mut encoder = Encoder::default();
+    for (key, row) in rows {
+        encoder.row(table, key, row, row.source());
+    }
+    let copied = send(client, table, encoder.finish()).await;
+    copied.map_err(|error| {
+        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+            let message = format!("{} has rows of documents that were inserted just now", table.qualified());
+            return Error::new(Kind::NotExact, Stage::Sink, message).caused_by(error);
+        }
+        fault(Stage::Sink, &format!("copying into {}", table.qualified()), &error)
+    })
 }
 
 /// Writes whole rows, a statement for as many as its size allows.

@@ -145,6 +145,7 @@ pub fn router(
         memory,
         memory_limit: config.limits.memory,
         max_executors: 1,
+        in_order: true,
         start_lane,
         start_executor,
         assigned,

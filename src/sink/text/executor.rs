@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::SqlText;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::ticket::{LaneId, Through, Ticket};
+use crate::model::ticket::{Converted, LaneId, Through, Ticket};
 use crate::model::write_set::{Step, WriteSet};
 use crate::sink::executor::lane_ended;
 use crate::sink::records;
@@ -23,7 +23,7 @@ pub struct TextExecutor {
     text: SqlText,
     consistent_from: ClusterTime,
     telemetry: Telemetry,
-    outputs: HashMap<LaneId, mpsc::Receiver<WriteSet>>,
+    outputs: HashMap<LaneId, mpsc::Receiver<Converted>>,
     /// Where the lanes stand that have moved since the last commit.
     moved: HashMap<Arc<str>, Position>,
     /// Where every lane stands.
@@ -81,23 +81,25 @@ impl TextExecutor {
             Ticket::Lend { .. } | Ticket::Borrow { .. } | Ticket::Return => {
                 return Err(Error::new(Kind::Defect, Stage::Sink, "a text has one executor, which shares with nobody"));
             }
-            Ticket::Take { lane, count } => {
-                for _ in 0..count {
-                    let Some(write_set) = self.next_of(lane).await else { return Err(lane_ended()) };
-                    self.write(write_set).await?;
+            // There is one lane in it, as the router goes in the source's order here.
+            Ticket::Take { lanes, .. } => {
+                for lane in lanes {
+                    let Some(converted) = self.next_of(lane).await else { return Err(lane_ended()) };
+                    for write_set in converted.write_sets {
+                        self.write(write_set).await?;
+                    }
                 }
             }
         }
         Ok(None)
     }
 
-    async fn next_of(&mut self, lane: LaneId) -> Option<WriteSet> {
+    async fn next_of(&mut self, lane: LaneId) -> Option<Converted> {
         self.outputs.get_mut(&lane)?.recv().await
     }
 
     async fn write(&mut self, write_set: WriteSet) -> Result<()> {
-        // The memory that the change holds is given back when this returns.
-        let WriteSet { position, boundary, database, operation, steps, permit: _permit, held: _ } = write_set;
+        let WriteSet { position, boundary, database, operation, steps, .. } = write_set;
         let beside = || Error::new(Kind::Defect, Stage::Sink, "nothing is copied beside the changes of a text");
         let (position, operation) = position.zip(operation).ok_or_else(beside)?;
         for step in steps {
