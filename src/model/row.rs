@@ -10,16 +10,34 @@ use super::write_set::Anomaly;
 /// Bytes that a row may waste before it is made compact.
 const COMPACT_FROM: usize = 1 << 16;
 
-/// Where one column's value lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Slot {
-    /// Not mentioned: a whole row stores NULL, a patch leaves the column alone.
-    #[default]
-    Absent,
-    /// SQL NULL.
-    Null,
-    /// Bytes in the arena.
-    At { start: usize, end: usize },
+/// Where one column's value lies in the arena. A row has one for each column up to its last, so they are kept small.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Slot {
+    start: u32,
+    /// Bytes, or one of the two below.
+    length: u32,
+}
+
+/// The length of a cell that is not mentioned: a whole row stores NULL, a patch leaves the column alone.
+const ABSENT: u32 = u32::MAX;
+/// The length of SQL NULL.
+const NULL: u32 = u32::MAX - 1;
+
+impl Slot {
+    const ABSENT: Self = Self { start: 0, length: ABSENT };
+    const NULL: Self = Self { start: 0, length: NULL };
+
+    /// The arena of a row holds what comes of one document of 16 MiB, many times over, before it is made compact.
+    fn at(start: usize, end: usize) -> Self {
+        let start = u32::try_from(start).unwrap_or(u32::MAX);
+        Self { start, length: u32::try_from(end).unwrap_or(u32::MAX).saturating_sub(start) }
+    }
+
+    /// Where the bytes are.
+    fn range(self) -> Option<std::ops::Range<usize>> {
+        let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
+        (self.length < NULL).then(|| at(self.start)..at(self.start) + at(self.length))
+    }
 }
 
 /// One cell as a writer sees it.
@@ -96,9 +114,9 @@ impl Row {
     #[must_use]
     pub fn cell(&self, column: usize) -> Cell<'_> {
         match self.slots.get(column) {
-            None | Some(Slot::Absent) => Cell::Absent,
-            Some(Slot::Null) => Cell::Null,
-            Some(Slot::At { start, end }) => Cell::Value(self.arena.get(*start..*end).unwrap_or_default()),
+            None | Some(&Slot::ABSENT) => Cell::Absent,
+            Some(&Slot::NULL) => Cell::Null,
+            Some(slot) => Cell::Value(slot.range().and_then(|range| self.arena.get(range)).unwrap_or_default()),
         }
     }
 
@@ -113,7 +131,7 @@ impl Row {
             return Err(error);
         }
         let end = self.arena.len();
-        self.place(column, Slot::At { start, end });
+        self.place(column, Slot::at(start, end));
         Ok(())
     }
 
@@ -121,22 +139,22 @@ impl Row {
     pub fn set(&mut self, column: usize, bytes: &[u8]) {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        self.place(column, Slot::At { start, end: self.arena.len() });
+        self.place(column, Slot::at(start, self.arena.len()));
     }
 
     /// Sets a cell to NULL.
     pub fn set_null(&mut self, column: usize) {
-        self.place(column, Slot::Null);
+        self.place(column, Slot::NULL);
     }
 
     fn place(&mut self, column: usize, slot: Slot) {
         if self.slots.len() <= column {
-            self.slots.resize(column + 1, Slot::Absent);
+            self.slots.resize(column + 1, Slot::ABSENT);
         }
         if let Some(place) = self.slots.get_mut(column)
-            && let Slot::At { start, end } = std::mem::replace(place, slot)
+            && let Some(range) = std::mem::replace(place, slot).range()
         {
-            self.garbage += end - start;
+            self.garbage += range.len();
         }
         // A row that is changed many times in one batch must not keep all that it ever held.
         if self.garbage > COMPACT_FROM && self.garbage > self.arena.len() / 2 {
@@ -147,10 +165,10 @@ impl Row {
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
         for slot in &mut self.slots {
-            if let Slot::At { start, end } = slot {
+            if let Some(range) = slot.range() {
                 let from = arena.len();
-                arena.extend_from_slice(self.arena.get(*start..*end).unwrap_or_default());
-                (*start, *end) = (from, arena.len());
+                arena.extend_from_slice(self.arena.get(range).unwrap_or_default());
+                *slot = Slot::at(from, arena.len());
             }
         }
         self.arena = arena;
@@ -208,7 +226,7 @@ impl Row {
 
     /// The columns that are mentioned.
     pub fn mentioned(&self) -> impl Iterator<Item = usize> + '_ {
-        self.slots.iter().enumerate().filter(|(_, slot)| **slot != Slot::Absent).map(|(column, _)| column)
+        self.slots.iter().enumerate().filter(|(_, slot)| **slot != Slot::ABSENT).map(|(column, _)| column)
     }
 
     /// Bytes in memory.

@@ -113,7 +113,8 @@ fn field(out: &mut Vec<u8>, bytes: &[u8]) {
 pub(super) async fn send(client: &Object, table: &Table, rows: Bytes) -> Result<(), tokio_postgres::Error> {
     /// One message of the protocol; small enough to keep both sides busy.
     const MESSAGE: usize = 1 << 18;
-    let sink = client.copy_in(&sql::copy(table)).await?;
+    let statement = client.prepare_cached(&sql::copy(table)).await?;
+    let sink = client.copy_in(&statement).await?;
     let mut sink = std::pin::pin!(sink);
     let mut rest = rows;
     while !rest.is_empty() {

@@ -21,14 +21,14 @@ use crate::model::table::{PgType, SharedTable, Table};
 
 /// Prepared statements that a connection keeps at most. Patches come with many sets of columns, and each statement costs
 /// the server memory for as long as the connection lives.
-const MAX_STATEMENTS: usize = 500;
+const MAX_STATEMENTS: usize = 1000;
 
 /// Bytes of cells in one statement, unless one row has more. Nothing is gained by larger ones, and they exist three
 /// times on the way out. In PostgreSQL an array ends at 1 GiB; `jsonb` there takes up to six times its text (`[0,0,…]`).
 const STATEMENT_BYTES: usize = 16 << 20;
 
 /// New rows from which on they are copied: a COPY needs one more round trip than an upsert.
-const COPY_ROWS: usize = 64;
+const COPY_ROWS: usize = 8;
 
 /// Rows whose `jsonb` cells are read at a time.
 const READ_ROWS: usize = 2000;

@@ -21,7 +21,7 @@ use super::faults::{Site, TOO_LARGE, classify, malformed, server_code};
 use super::probe::{Probe, Topology};
 use super::replies::{Ahead, Answer, Replies};
 use super::reply::Reply;
-use super::{More, Source, primary};
+use super::{EVENTS, More, Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
 
@@ -91,8 +91,8 @@ impl Source {
     }
 
     async fn open_cursor(&self, shape: Shape, from: Option<&Position>, site: Site<'_>) -> Answer<(Replies, Reply)> {
-        self.open("admin", command(shape, from)?, primary(), More { wait: Some(IDLE_ANSWER), ..More::default() }, site)
-            .await
+        let more = More { wait: Some(IDLE_ANSWER), documents: Some(EVENTS), ..More::default() };
+        self.open("admin", command(shape, from)?, primary(), more, site).await
     }
 }
 

@@ -22,7 +22,7 @@ use crate::source::faults::{LOST, Site, classify, malformed};
 use crate::source::probe::Probe;
 use crate::source::replies::Ahead;
 use crate::source::reply::Reply;
-use crate::source::{More, Source, primary};
+use crate::source::{EVENTS, More, Source, primary};
 
 /// How long the server waits for an entry before it answers that there is none.
 const IDLE_ANSWER: Duration = Duration::from_millis(25);
@@ -127,7 +127,7 @@ impl Source {
 }
 
 fn waiting() -> More {
-    More { wait: Some(IDLE_ANSWER), ..More::default() }
+    More { wait: Some(IDLE_ANSWER), documents: Some(EVENTS), ..More::default() }
 }
 
 /// The `find` that tails the oplog. By `ts` the server finds its start without a scan.
