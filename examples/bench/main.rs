@@ -3,15 +3,23 @@
 //! MongoDB is at `MONGODB_URI`, PostgreSQL at `POSTGRES_URI`; both are filled and not cleaned up. The case `mapping` needs
 //! neither.
 
-mod cases;
+mod alter;
+mod backlog;
+mod bench;
+mod copying;
 mod daemon;
+mod latency;
 mod load;
 mod mapping;
 mod memory;
 #[path = "../shared/random.rs"]
 mod random;
+mod raw;
 mod readers;
 mod report;
+mod snapshot;
+mod tables;
+mod upserts;
 
 use std::error::Error;
 use std::fs;
@@ -23,14 +31,18 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::json;
 
-use cases::Bench;
+use bench::Bench;
 use load::Shape;
 use report::Case;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 8] = ["mapping", "snapshot", "alter", "readers", "stream", "latency", "many", LARGEST];
+const CASES: [&str; 7] = ["mapping", "snapshot", "alter", "readers", "backlog", "latency", LARGEST];
+
+/// What is copied, and how much of it: some seconds each.
+const SNAPSHOTS: [(Shape, u64); 4] =
+    [(Shape::Users, 1_000_000), (Shape::Students, 300_000), (Shape::Wide, 200_000), (Shape::Large, 20_000)];
 
 /// The case that takes as long as all others together, and runs only when it is asked for.
 const LARGEST: &str = "snapshot-memory";
@@ -98,25 +110,21 @@ async fn measure(arguments: Arguments) -> Result<()> {
     let source = std::env::var("MONGODB_URI").map_err(|_| "MONGODB_URI is not set")?;
     let target = std::env::var("POSTGRES_URI").map_err(|_| "POSTGRES_URI is not set")?;
     let mongodb = mongodb::Client::with_uri_str(&source).await?;
-    let tenth = if arguments.quick { 10 } else { 1 };
+    let part = if arguments.quick { 10 } else { 1 };
     let bench = Bench { arguments, mongodb, source, target };
     for name in others {
         eprintln!("bench: {name}, {} s so far", start.elapsed().as_secs());
         match name {
             "snapshot" => {
-                cases.push(bench.snapshot(Shape::Users, 300_000 / tenth).await?);
-                cases.push(bench.snapshot(Shape::Students, 60_000 / tenth).await?);
+                for (shape, documents) in SNAPSHOTS {
+                    cases.push(bench.snapshot(shape, documents / part).await?);
+                }
             }
-            "alter" => cases.push(bench.alter(1_000_000 / tenth).await?),
-            "readers" => cases.extend(bench.readers(500_000 / tenth).await?),
-            "stream" => {
-                cases.push(bench.stream(Shape::Users, 100_000 / tenth).await?);
-                cases.push(bench.stream(Shape::Students, 50_000 / tenth).await?);
-            }
-            LARGEST => cases.push(bench.snapshot_memory(bench.arguments.documents.unwrap_or(1000 / tenth)).await?),
-            "latency" => cases.push(bench.latency(500 / i64::try_from(tenth)?).await?),
-            // Most of this case is making the collections; more changes would show little more.
-            _ => cases.push(bench.many(10_000 / if bench.arguments.quick { 5 } else { 1 }).await?),
+            "alter" => cases.push(bench.alter(1_000_000 / part).await?),
+            "readers" => cases.extend(bench.readers(500_000 / part).await?),
+            "backlog" => cases.extend(bench.backlog(300_000 / part).await?),
+            "latency" => cases.extend(bench.latency(usize::try_from(1000 / part)?).await?),
+            _ => cases.push(bench.snapshot_memory(bench.arguments.documents.unwrap_or(1000 / part)).await?),
         }
     }
     publish(&bench.arguments, start, &cases)
@@ -135,5 +143,5 @@ fn publish(arguments: &Arguments, start: Instant, cases: &[Case]) -> Result<()> 
         arguments.runs,
         start.elapsed().as_secs()
     );
-    Ok(std::io::stdout().write_all((report::table(cases) + &words).as_bytes())?)
+    Ok(std::io::stdout().write_all((report::tables(cases) + &words).as_bytes())?)
 }
