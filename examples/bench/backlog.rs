@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
 use tailwater::source::ReaderKind;
 
 use crate::Result;
@@ -20,61 +19,67 @@ use crate::upserts::{Batches, Difference, write};
 
 /// Documents before the first backlog; two in each collection at least.
 const BASE: u64 = 1000;
-const RATE: &str = "changes/s";
+const ONE: &str = "backlog, 1 × 1";
+const MIX: &str = "backlog, 16 × 8";
+const MANY: &str = "backlog, 16 × 128";
+pub const RATE: &str = "changes/s";
 const PER_CHANGE: &str = "mongod, µs of a core per change";
 
 /// How a backlog is spread.
-struct Layout {
-    name: &'static str,
-    prefix: &'static str,
-    databases: u64,
-    collections: u64,
-    shape: Shape,
-    /// The case that has a goal for what it reaches of its floors.
-    is_the_mix: bool,
+pub struct Layout {
+    pub name: String,
+    /// What the names of its databases begin with.
+    pub prefix: String,
+    pub databases: u64,
+    pub collections: u64,
+    pub shape: Shape,
 }
 
-const LAYOUTS: [Layout; 4] = [
-    layout("backlog, 1 × 1", "hot", 1, 1),
-    Layout { is_the_mix: true, ..layout("backlog, 16 × 8", "mix", 16, 8) },
-    layout("backlog, 16 × 128", "many", 16, 128),
-    Layout { shape: Shape::Students, ..layout("backlog, nested, 1 × 1", "nested", 1, 1) },
-];
-
-const fn layout(name: &'static str, prefix: &'static str, databases: u64, collections: u64) -> Layout {
-    Layout { name, prefix, databases, collections, shape: Shape::Users, is_the_mix: false }
+impl Layout {
+    pub fn new(name: &str, prefix: &str, databases: u64, collections: u64, shape: Shape) -> Self {
+        Self { name: name.to_owned(), prefix: prefix.to_owned(), databases, collections, shape }
+    }
 }
 
 /// A layout that is being measured.
-struct Running {
-    layout: &'static Layout,
+pub struct Running {
+    layout: Layout,
     feeds: Vec<Feed>,
-    changes: u64,
+    pub changes: u64,
     /// One for each reader.
-    cases: [Case; 2],
+    pub cases: [Case; 2],
 }
 
 impl Running {
-    fn new(layout: &'static Layout, changes: u64) -> Self {
-        let Layout { prefix, databases, collections, shape, .. } = layout;
+    pub fn new(layout: Layout, changes: u64) -> Self {
+        let Layout { name, prefix, databases, collections, shape } = &layout;
         let places = (1..=*databases).flat_map(|database| (1..=*collections).map(move |at| (database, at)));
         let feed =
             |(database, at)| Feed::new(&format!("{prefix}_{database}"), &format!("{}_{at}", shape.name()), *shape);
         let feeds = places.map(feed).collect();
         let load = format!("{changes} changes of {} in {databases} × {collections} collections", shape.name());
-        let cases = READERS.map(|reader| Case::new(format!("{}, {}", layout.name, words(reader)), load.clone()));
+        let cases = READERS.map(|reader| Case::new(format!("{name}, {}", words(reader)), load.clone()));
         Self { layout, feeds, changes, cases }
+    }
+
+    /// Makes the backlog.
+    pub async fn change(&mut self, bench: &Bench) -> Result<()> {
+        change(&bench.mongodb, &mut self.feeds, self.changes).await
     }
 
     fn include(&self) -> String {
         format!("{}_*.*", self.layout.prefix)
     }
 
-    fn target(&self, reader: ReaderKind) -> String {
+    pub fn databases(&self) -> impl Iterator<Item = String> {
+        (1..=self.layout.databases).map(|database| format!("{}_{database}", self.layout.prefix))
+    }
+
+    pub fn target(&self, reader: ReaderKind) -> String {
         format!("backlog_{}_{}", self.layout.prefix, word(reader))
     }
 
-    fn follow(&self, bench: &Bench, reader: ReaderKind) -> Result<Daemon> {
+    pub fn follow(&self, bench: &Bench, reader: ReaderKind) -> Result<Daemon> {
         bench.follow(&self.target(reader), &self.include(), reader)
     }
 }
@@ -82,16 +87,25 @@ impl Running {
 impl Bench {
     /// All layouts in turn.
     pub async fn backlog(&self, changes: u64) -> Result<Vec<Case>> {
+        // To see that everything works, fewer will do.
+        let very_many = if self.arguments.quick { 16 } else { 128 };
+        let layouts = [
+            (Layout::new(ONE, "hot", 1, 1, Shape::Users), changes),
+            (Layout::new(MIX, "mix", 16, 8, Shape::Users), changes),
+            (Layout::new(MANY, "many", 16, very_many, Shape::Users), changes),
+            (Layout::new("backlog, nested, 1 × 1", "nested", 1, 1, Shape::Students), changes / 4),
+        ];
         let mut all = Vec::new();
-        for layout in &LAYOUTS {
-            let share = if layout.shape == Shape::Students { 4 } else { 1 };
-            let mut running = Running::new(layout, changes / share);
+        for (layout, changes) in layouts {
+            self.say(&format!("{}, first copy", layout.name));
+            let mut running = Running::new(layout, changes);
             self.begin(&mut running).await?;
+            self.make_floor(&running).await?;
             all.push(running);
         }
         for run in 1..=self.arguments.runs {
             for running in &mut all {
-                eprintln!("bench: {}, run {run}", running.layout.name);
+                self.say(&format!("{}, run {run}", running.layout.name));
                 self.turn(running, run).await?;
             }
             compare_layouts(&mut all);
@@ -99,14 +113,18 @@ impl Bench {
         Ok(all.into_iter().flat_map(|running| running.cases).collect())
     }
 
-    /// The first copy for each reader, and the floor's tables with the same rows.
-    async fn begin(&self, running: &mut Running) -> Result<()> {
+    /// The first copy for each reader.
+    pub async fn begin(&self, running: &mut Running) -> Result<()> {
         let collections = u64::try_from(running.feeds.len())?;
         fill(&self.mongodb, &mut running.feeds, BASE.max(2 * collections)).await?;
         for reader in READERS {
             self.create(&running.target(reader)).await?;
         }
-        self.catch_up(running).await?;
+        self.catch_up(running).await
+    }
+
+    /// The floor's tables, with the rows of the first copy.
+    pub async fn make_floor(&self, running: &Running) -> Result<()> {
         let client = self.postgres(&running.target(ReaderKind::ChangeStream)).await?;
         let tables = tables(&client).await?;
         make_floors(&client, &tables, true).await?;
@@ -118,7 +136,7 @@ impl Bench {
     }
 
     /// Lets the daemons read all that there is, and stops them.
-    async fn catch_up(&self, running: &Running) -> Result<()> {
+    pub async fn catch_up(&self, running: &Running) -> Result<()> {
         let [first, second] = READERS;
         let mut daemons = [running.follow(self, first)?, running.follow(self, second)?];
         for daemon in &mut daemons {
@@ -133,7 +151,7 @@ impl Bench {
     async fn turn(&self, running: &mut Running, run: u32) -> Result<()> {
         self.catch_up(running).await?;
         let from = self.now().await?;
-        change(&self.mongodb, &mut running.feeds, running.changes).await?;
+        running.change(self).await?;
         let changes = running.changes as f64;
         let mut raw = [0.0; 2];
         for (reader, raw) in READERS.into_iter().zip(&mut raw) {
@@ -146,7 +164,7 @@ impl Bench {
             self.apply(running, reader).await?;
         }
         let written = changes / self.write_floor(running).await?;
-        let goal = running.layout.is_the_mix.then_some(Goal::AtLeast(0.7));
+        let goal = (running.layout.name == MIX).then_some(Goal::AtLeast(0.7));
         for (case, read) in running.cases.iter_mut().zip(raw) {
             case.add("floor: raw read, changes/s", read);
             case.add("floor: bulk writing of the net rows, changes/s", written);
@@ -165,7 +183,7 @@ impl Bench {
     }
 
     /// The daemon, from its start until it has applied the backlog.
-    async fn apply(&self, running: &mut Running, reader: ReaderKind) -> Result<()> {
+    pub async fn apply(&self, running: &mut Running, reader: ReaderKind) -> Result<()> {
         self.settle().await?;
         let connections = self.count_connections().await?;
         let mut daemon = running.follow(self, reader)?;
@@ -211,26 +229,21 @@ impl Bench {
         let clients = self.connect(&database, all.len().min(CONNECTIONS)).await?;
         self.settle().await?;
         let seconds = write(&clients, all).await?;
-        self.floor_is_there(&client, schemas.values().flatten()).await?;
+        floor_is_there(&client, schemas.values().flatten()).await?;
         Ok(seconds)
     }
+}
 
-    /// The floor has written what the daemon has.
-    async fn floor_is_there(
-        &self,
-        client: &tokio_postgres::Client,
-        tables: impl Iterator<Item = &Table>,
-    ) -> Result<()> {
-        for table in tables {
-            let (ours, floor): (Vec<Bytes>, Vec<Bytes>) =
-                (rows(client, table).await?, rows(client, &table.floor()).await?);
-            let Difference { written, deleted } = Difference::new(table, &floor, &ours)?;
-            if !written.is_empty() || !deleted.is_empty() {
-                return Err(format!("the floor of {} is another", table.qualified()).into());
-            }
+/// The floor has written what the daemon has.
+pub async fn floor_is_there(client: &tokio_postgres::Client, tables: impl Iterator<Item = &Table>) -> Result<()> {
+    for table in tables {
+        let (ours, floor) = (rows(client, table).await?, rows(client, &table.floor()).await?);
+        let Difference { written, deleted } = Difference::new(table, &floor, &ours)?;
+        if !written.is_empty() || !deleted.is_empty() {
+            return Err(format!("the floor of {} is another", table.qualified()).into());
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Very many collections against one.

@@ -1,6 +1,6 @@
 //! What every case needs: both servers, a daemon between them, and a look at what it took and whether all is there.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mongodb::Client;
 use mongodb::bson::doc;
@@ -22,6 +22,7 @@ pub const CONNECTIONS: usize = 16;
 /// What every daemon is started with, but for the cases that are about another limit.
 pub const LIMITS: [(&str, &str); 2] =
     [("TAILWATER_LIMITS__MEMORY_LIMIT", "64MiB"), ("TAILWATER_TARGET__MAX_CONNECTIONS", "16")];
+pub const MEMORY: &str = "peak memory, MB";
 /// What a daemon with these limits may take.
 const PEAK_MEMORY: Goal = Goal::AtMost(100.0);
 /// Between two counts of connections.
@@ -54,9 +55,15 @@ pub struct Bench {
     pub mongodb: Client,
     pub source: String,
     pub target: String,
+    pub begun: Instant,
 }
 
 impl Bench {
+    /// Tells how far it is.
+    pub fn say(&self, what: &str) {
+        eprintln!("bench: {what}, {} s so far", self.begun.elapsed().as_secs());
+    }
+
     pub fn start(
         &self,
         target: &str,
@@ -175,7 +182,7 @@ impl Connections {
 
 /// The most memory that the daemon ever had.
 pub fn add_memory(case: &mut Case, daemon: &Daemon) -> Result<()> {
-    case.aim("peak memory, MB", daemon.peak_memory()? as f64 / 1e6, PEAK_MEMORY);
+    case.aim(MEMORY, daemon.peak_memory()? as f64 / 1e6, PEAK_MEMORY);
     Ok(())
 }
 

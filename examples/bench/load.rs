@@ -39,6 +39,8 @@ pub enum Shape {
     Wide,
     /// A text, an array of numbers and an array of twenty documents, about 20 kB: 21 rows in two tables.
     Large,
+    /// Ten of so many numbers; the first documents have all of them. Updates touch one.
+    Sparse(u16),
 }
 
 impl Shape {
@@ -48,13 +50,14 @@ impl Shape {
             Self::Students => "students",
             Self::Wide => "wide",
             Self::Large => "large",
+            Self::Sparse(_) => "sparse",
         }
     }
 
     /// Rows that a document becomes.
     pub fn rows(self) -> u64 {
         match self {
-            Self::Users | Self::Wide => 1,
+            Self::Users | Self::Wide | Self::Sparse(_) => 1,
             Self::Students => 4,
             Self::Large => 21,
         }
@@ -134,6 +137,10 @@ impl Feed {
             },
             Shape::Wide => doc! { "$set": { "integer_1": self.serial } },
             Shape::Large => doc! { "$set": { "version": self.serial } },
+            Shape::Sparse(columns) => {
+                let column = self.random.below(u64::from(columns));
+                doc! { "$set": { format!("field_{column}"): self.serial } }
+            }
         }
     }
 }
@@ -144,6 +151,7 @@ fn document(shape: Shape, id: i64, random: &mut Random) -> Document {
         Shape::Students => student(id, random),
         Shape::Wide => wide(id, random),
         Shape::Large => large(id, random),
+        Shape::Sparse(columns) => sparse(id, columns, random),
     }
 }
 
@@ -213,6 +221,21 @@ fn large(id: i64, random: &mut Random) -> Document {
         "readings": readings,
         "items": items,
     }
+}
+
+fn sparse(id: i64, columns: u16, random: &mut Random) -> Document {
+    /// Documents with every field, so that the first copy makes every column.
+    const WHOLE: i64 = 10;
+    /// Fields of the others.
+    const SOME: usize = 10;
+    let mut document = doc! { "_id": id };
+    if id < WHOLE {
+        document.extend((0..columns).map(|column| (format!("field_{column}"), (-1_i64).into())));
+    }
+    while document.len() <= SOME.min(columns.into()) {
+        document.insert(format!("field_{}", random.below(columns.into())), -random.below(1 << 40) - 1);
+    }
+    document
 }
 
 fn fraction(random: &mut Random) -> f64 {

@@ -46,6 +46,7 @@ impl Load {
             Shape::Students => "mapping, nested",
             Shape::Wide => "mapping, wide",
             Shape::Large => "mapping, large",
+            Shape::Sparse(_) => "mapping, sparse",
         };
         Ok(Self { case: Case::new(name, format!("{} {}", documents.len(), shape.name())), documents, mapping })
     }

@@ -29,7 +29,7 @@ impl Goal {
 
 /// One figure: a name with its unit, and a value per run.
 pub struct Figure {
-    pub name: &'static str,
+    pub name: String,
     pub runs: Vec<f64>,
     pub goal: Option<Goal>,
 }
@@ -47,12 +47,12 @@ impl Case {
     }
 
     /// Adds the value of one run.
-    pub fn add(&mut self, name: &'static str, value: f64) {
+    pub fn add(&mut self, name: &str, value: f64) {
         self.put(name, value, None);
     }
 
     /// Adds the value of one run of a figure that has a goal.
-    pub fn aim(&mut self, name: &'static str, value: f64, goal: Goal) {
+    pub fn aim(&mut self, name: &str, value: f64, goal: Goal) {
         self.put(name, value, Some(goal));
     }
 
@@ -62,10 +62,16 @@ impl Case {
         figure.and_then(|figure| figure.runs.last()).copied().unwrap_or(f64::NAN)
     }
 
-    fn put(&mut self, name: &'static str, value: f64, goal: Option<Goal>) {
+    /// The median of the runs so far.
+    pub fn median(&self, name: &str) -> f64 {
+        let figure = self.figures.iter().find(|figure| figure.name == name);
+        figure.map_or(f64::NAN, |figure| median(&figure.runs))
+    }
+
+    fn put(&mut self, name: &str, value: f64, goal: Option<Goal>) {
         match self.figures.iter_mut().find(|figure| figure.name == name) {
             Some(figure) => figure.runs.push(value),
-            None => self.figures.push(Figure { name, runs: vec![value], goal }),
+            None => self.figures.push(Figure { name: name.to_owned(), runs: vec![value], goal }),
         }
     }
 }
@@ -137,7 +143,7 @@ pub fn json(cases: &[Case], about: &Value) -> Value {
             };
             value.insert("goal".to_owned(), json!({ kind: of, "met": goal.is_met(median(&figure.runs)) }));
         }
-        (figure.name.to_owned(), value)
+        (figure.name.clone(), value)
     };
     let figures = |case: &Case| -> Map<String, Value> { case.figures.iter().map(figure).collect() };
     let cases: Map<String, Value> =

@@ -38,7 +38,7 @@ impl Bench {
             let goal = match shape {
                 Shape::Users => Some(Goal::AtLeast(0.85)),
                 Shape::Students => Some(Goal::AtLeast(0.8)),
-                Shape::Wide | Shape::Large => None,
+                Shape::Wide | Shape::Large | Shape::Sparse(_) => None,
             };
             let ratio = case.last(RATE) / case.last(FLOOR);
             match goal {
