@@ -30,13 +30,24 @@ struct Curve {
 
 impl Curve {
     fn new(file: &'static str, title: String, below: &'static str, beside: &'static str) -> Self {
-        let cases = READERS.map(|reader| Case::new(format!("curve: {title}, {}", words(reader)), below.to_owned()));
+        let name = file.trim_end_matches(".svg").replace('-', " ");
+        let cases = READERS.map(|reader| Case::new(format!("curve, {name}, {}", words(reader)), title.clone()));
         Self { file, title, below, beside, cases, points: Vec::new() }
+    }
+
+    /// Adds what the last point is of the first: 1 where the curve is flat.
+    fn end(mut self) -> Self {
+        if let [(_, first), .., (_, last)] = self.points.as_slice() {
+            for case in &mut self.cases {
+                case.add("the last point ÷ the first", case.median(last) / case.median(first));
+            }
+        }
+        self
     }
 
     /// Adds one run's values of a point, one for each reader.
     fn add(&mut self, at: u32, values: [f64; 2]) {
-        let name = format!("{}, at {at}", self.beside);
+        let name = format!("{}, {at} {}", self.beside, self.below);
         for (case, value) in self.cases.iter_mut().zip(values) {
             case.add(&name, value);
         }
@@ -100,7 +111,7 @@ impl Bench {
             }
             self.forget(&running).await?;
         }
-        Ok([cost, start])
+        Ok([cost.end(), start.end()])
     }
 
     /// Cost of a change of a few of so many columns.
@@ -117,7 +128,7 @@ impl Bench {
             }
             self.forget(&running).await?;
         }
-        Ok(curve)
+        Ok(curve.end())
     }
 
     /// Memory with so many changes that wait, in 16 × 8 collections.
@@ -138,7 +149,7 @@ impl Bench {
                 curve.add(u32::try_from(changes)?, peaks);
             }
             if changes >= longest {
-                return Ok(curve);
+                return Ok(curve.end());
             }
             changes = (changes * 10).min(longest);
         }

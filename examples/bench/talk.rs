@@ -29,7 +29,7 @@ type Value = Box<dyn ToSql + Sync + Send>;
 impl Bench {
     /// So many entries each time.
     pub async fn talk(&self, entries: u64, runs: u32) -> Result<Vec<Case>> {
-        let layout = Layout::new("one by one, and", "talk", 4, 4, Shape::Users);
+        let layout = Layout::new("talk", "talk", 4, 4, Shape::Users);
         let mut running = Running::new(layout, entries);
         self.begin(&mut running).await?;
         self.make_floor(&running).await?;
