@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::Result;
 
 /// How long anything may take that is waited for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(900);
 /// How often the daemon is asked: the error of every duration here.
 const POLL: Duration = Duration::from_millis(5);
 /// What `/proc` counts processor time in, on every Linux.

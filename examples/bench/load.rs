@@ -1,8 +1,9 @@
-//! The load: flat users, nested students, and a mixed workload on them. The same seed gives the same load.
+//! The load: four shapes of documents, and a mixed workload on them. The same seed gives the same load.
 
 use bson::oid::ObjectId;
 use bson::{DateTime, Document, doc};
 use futures_util::future::try_join_all;
+use futures_util::{TryStreamExt as _, stream};
 use mongodb::options::{DeleteOneModel, InsertOneModel, UpdateOneModel, WriteModel};
 use mongodb::{Client, Namespace};
 
@@ -28,12 +29,18 @@ impl Random {
 }
 
 /// What a collection holds.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// Ten scalars, about 300 bytes: one row.
     Users,
-    /// Two courses of two exams, a phone and an address: nine rows in five tables, about 750 bytes.
+    /// A phone and two courses, about 750 bytes: four rows in three tables.
     Students,
+    /// Sixty scalars, about 1.2 kB: one row.
+    Wide,
+    /// A text, an array of numbers and an array of twenty documents, about 20 kB: 21 rows in two tables.
+    Large,
+    /// Ten of so many numbers; the first documents have all of them. Updates touch one.
+    Sparse(u16),
 }
 
 impl Shape {
@@ -41,6 +48,18 @@ impl Shape {
         match self {
             Self::Users => "users",
             Self::Students => "students",
+            Self::Wide => "wide",
+            Self::Large => "large",
+            Self::Sparse(_) => "sparse",
+        }
+    }
+
+    /// Rows that a document becomes.
+    pub fn rows(self) -> u64 {
+        match self {
+            Self::Users | Self::Wide | Self::Sparse(_) => 1,
+            Self::Students => 4,
+            Self::Large => 21,
         }
     }
 }
@@ -73,10 +92,7 @@ impl Feed {
     pub fn document(&mut self) -> Document {
         let id = self.high;
         self.high += 1;
-        match self.shape {
-            Shape::Users => user(id, &mut self.random),
-            Shape::Students => student(id, &mut self.random),
-        }
+        document(self.shape, id, &mut self.random)
     }
 
     fn namespace(&self) -> Namespace {
@@ -117,9 +133,25 @@ impl Feed {
                 0 => doc! { "$set": { "year": self.serial } },
                 1 => doc! { "$set": { "phone.work": format!("555-{}", self.serial) } },
                 2 => doc! { "$set": { "courses.1.title": format!("{} {}", self.random.text(2), self.serial) } },
-                _ => doc! { "$set": { "courses.0.exams.1.points": self.serial } },
+                _ => doc! { "$set": { "courses.0.points": self.serial } },
             },
+            Shape::Wide => doc! { "$set": { "integer_1": self.serial } },
+            Shape::Large => doc! { "$set": { "version": self.serial } },
+            Shape::Sparse(columns) => {
+                let column = self.random.below(u64::from(columns));
+                doc! { "$set": { format!("field_{column}"): self.serial } }
+            }
         }
+    }
+}
+
+fn document(shape: Shape, id: i64, random: &mut Random) -> Document {
+    match shape {
+        Shape::Users => user(id, random),
+        Shape::Students => student(id, random),
+        Shape::Wide => wide(id, random),
+        Shape::Large => large(id, random),
+        Shape::Sparse(columns) => sparse(id, columns, random),
     }
 }
 
@@ -131,7 +163,7 @@ fn user(id: i64, random: &mut Random) -> Document {
         "token": ObjectId::from_bytes([7; 12]),
         "active": random.below(2) == 0,
         "visits": -1_i64,
-        "balance": f64::from(i32::try_from(random.below(1_000_000)).unwrap_or(0)) / 100.0,
+        "balance": fraction(random),
         "created": random.date(),
         "country": random.text(1),
         "note": random.text(16),
@@ -139,27 +171,95 @@ fn user(id: i64, random: &mut Random) -> Document {
 }
 
 fn student(id: i64, random: &mut Random) -> Document {
-    let mut exam = || doc! { "date": random.date(), "points": -1_i64, "remark": random.text(4) };
-    let exams = [[exam(), exam()], [exam(), exam()]];
-    let courses: Vec<Document> = exams
-        .into_iter()
-        .map(|exams| doc! { "title": random.text(2), "teacher": random.text(2), "exams": exams.to_vec() })
-        .collect();
+    let mut course = || {
+        doc! {
+            "title": random.text(3), "teacher": random.text(2), "room": random.text(1), "begins": random.date(),
+            "ends": random.date(), "points": -1_i64, "passed": random.below(2) == 0, "remark": random.text(12),
+        }
+    };
+    let courses = [course(), course()];
     doc! {
         "_id": id,
         "name": random.text(2),
+        "email": format!("{id}@example.org"),
         "year": -1_i64,
         "born": random.date(),
-        "phone": { "personal": format!("555-{}", random.below(10_000)), "work": "555-0" },
-        "address": { "street": random.text(3), "city": random.text(1) },
         "tags": [random.text(1), random.text(1)],
-        "courses": courses,
+        "note": random.text(12),
+        "phone": { "personal": format!("555-{}", random.below(10_000)), "work": "555-0" },
+        "courses": courses.to_vec(),
     }
+}
+
+/// Twelve fields of each of five types.
+fn wide(id: i64, random: &mut Random) -> Document {
+    let mut document = doc! { "_id": id };
+    for at in 1..=12 {
+        document.insert(format!("text_{at}"), random.text(2));
+        document.insert(format!("integer_{at}"), random.below(1 << 40));
+        document.insert(format!("number_{at}"), fraction(random));
+        document.insert(format!("date_{at}"), random.date());
+        document.insert(format!("switch_{at}"), random.below(2) == 0);
+    }
+    document
+}
+
+fn large(id: i64, random: &mut Random) -> Document {
+    let readings: Vec<f64> = (0..500).map(|_| fraction(random)).collect();
+    let mut item = || {
+        doc! {
+            "name": random.text(3), "price": fraction(random), "count": random.below(1000), "since": random.date(),
+            "remark": random.text(12),
+        }
+    };
+    let items: Vec<Document> = (0..20).map(|_| item()).collect();
+    doc! {
+        "_id": id,
+        "title": random.text(4),
+        "version": -1_i64,
+        "text": random.text(1250),
+        "readings": readings,
+        "items": items,
+    }
+}
+
+fn sparse(id: i64, columns: u16, random: &mut Random) -> Document {
+    /// Documents with every field, so that the first copy makes every column.
+    const WHOLE: i64 = 10;
+    /// Fields of the others.
+    const SOME: usize = 10;
+    let mut document = doc! { "_id": id };
+    if id < WHOLE {
+        document.extend((0..columns).map(|column| (format!("field_{column}"), (-1_i64).into())));
+    }
+    while document.len() <= SOME.min(columns.into()) {
+        document.insert(format!("field_{}", random.below(columns.into())), -random.below(1 << 40) - 1);
+    }
+    document
+}
+
+fn fraction(random: &mut Random) -> f64 {
+    f64::from(i32::try_from(random.below(1_000_000)).unwrap_or(0)) / 100.0
 }
 
 /// Inserts so many documents, the collections taking turns.
 pub async fn fill(client: &Client, feeds: &mut [Feed], documents: u64) -> Result<()> {
+    if let [feed] = feeds {
+        return pour(client, feed, documents).await;
+    }
     write(client, feeds, documents, Feed::insert).await
+}
+
+/// Inserts so many documents into one collection, by several commands at a time: their order does not matter.
+async fn pour(client: &Client, feed: &mut Feed, documents: u64) -> Result<()> {
+    let collection = client.database(&feed.database).collection::<Document>(&feed.collection);
+    let commands = (0..documents.div_ceil(COMMAND)).map(|command| {
+        let left = documents - command * COMMAND;
+        Ok((0..left.min(COMMAND)).map(|_| feed.document()).collect::<Vec<_>>())
+    });
+    let insert = async |documents| collection.insert_many(documents).await.map(|_| ());
+    stream::iter(commands).try_for_each_concurrent(WRITERS, insert).await?;
+    Ok(())
 }
 
 /// Makes so many changes of the mixed workload, the collections taking turns.

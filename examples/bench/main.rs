@@ -3,15 +3,26 @@
 //! MongoDB is at `MONGODB_URI`, PostgreSQL at `POSTGRES_URI`; both are filled and not cleaned up. The case `mapping` needs
 //! neither.
 
-mod cases;
+mod alter;
+mod backlog;
+mod bench;
+mod copying;
+mod curves;
 mod daemon;
+mod latency;
 mod load;
 mod mapping;
 mod memory;
+mod plot;
 #[path = "../shared/random.rs"]
 mod random;
+mod raw;
 mod readers;
 mod report;
+mod snapshot;
+mod tables;
+mod talk;
+mod upserts;
 
 use std::error::Error;
 use std::fs;
@@ -23,17 +34,22 @@ use std::time::Instant;
 use clap::Parser;
 use serde_json::json;
 
-use cases::Bench;
+use bench::Bench;
 use load::Shape;
 use report::Case;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
 
 /// The names of the cases, in their order.
-const CASES: [&str; 8] = ["mapping", "snapshot", "alter", "readers", "stream", "latency", "many", LARGEST];
+const CASES: [&str; 9] =
+    ["mapping", "snapshot", "alter", "readers", "backlog", "latency", "talk", "curves", "snapshot-memory"];
 
-/// The case that takes as long as all others together, and runs only when it is asked for.
-const LARGEST: &str = "snapshot-memory";
+/// What is copied, and how much of it: some seconds each.
+const SNAPSHOTS: [(Shape, u64); 4] =
+    [(Shape::Users, 1_000_000), (Shape::Students, 300_000), (Shape::Wide, 200_000), (Shape::Large, 15_000)];
+
+/// The cases that take as long as all others together, and run only when they are asked for.
+const LARGE: [&str; 2] = ["curves", "snapshot-memory"];
 
 /// Measures the daemon; `scripts/bench` calls this.
 #[derive(Parser)]
@@ -62,7 +78,16 @@ struct Arguments {
     /// How many documents the case snapshot-memory has
     #[arg(long)]
     documents: Option<u64>,
-    /// Which cases; by default all but snapshot-memory
+    /// How many entries the case talk has, once; by default some in each run
+    #[arg(long)]
+    entries: Option<u64>,
+    /// How many changes the longest backlog of the case curves has
+    #[arg(long)]
+    longest: Option<u64>,
+    /// Where the case curves draws its pictures
+    #[arg(long)]
+    pictures: PathBuf,
+    /// Which cases; by default all but curves and snapshot-memory
     #[arg(value_parser = CASES)]
     cases: Vec<String>,
 }
@@ -83,7 +108,7 @@ async fn main() -> ExitCode {
 async fn measure(arguments: Arguments) -> Result<()> {
     let start = Instant::now();
     let chosen = |name: &str| match arguments.cases.as_slice() {
-        [] => name != LARGEST,
+        [] => !LARGE.contains(&name),
         cases => cases.iter().any(|chosen| chosen == name),
     };
     let mut cases = Vec::new();
@@ -98,25 +123,29 @@ async fn measure(arguments: Arguments) -> Result<()> {
     let source = std::env::var("MONGODB_URI").map_err(|_| "MONGODB_URI is not set")?;
     let target = std::env::var("POSTGRES_URI").map_err(|_| "POSTGRES_URI is not set")?;
     let mongodb = mongodb::Client::with_uri_str(&source).await?;
-    let tenth = if arguments.quick { 10 } else { 1 };
-    let bench = Bench { arguments, mongodb, source, target };
+    let part = if arguments.quick { 10 } else { 1 };
+    let bench = Bench { arguments, mongodb, source, target, begun: start };
     for name in others {
-        eprintln!("bench: {name}, {} s so far", start.elapsed().as_secs());
+        bench.say(name);
         match name {
             "snapshot" => {
-                cases.push(bench.snapshot(Shape::Users, 300_000 / tenth).await?);
-                cases.push(bench.snapshot(Shape::Students, 60_000 / tenth).await?);
+                for (shape, documents) in SNAPSHOTS {
+                    cases.push(bench.snapshot(shape, documents / part).await?);
+                }
             }
-            "alter" => cases.push(bench.alter(1_000_000 / tenth).await?),
-            "readers" => cases.extend(bench.readers(500_000 / tenth).await?),
-            "stream" => {
-                cases.push(bench.stream(Shape::Users, 100_000 / tenth).await?);
-                cases.push(bench.stream(Shape::Students, 50_000 / tenth).await?);
+            "alter" => cases.push(bench.alter(1_000_000 / part).await?),
+            "readers" => cases.extend(bench.readers(500_000 / part).await?),
+            "backlog" => cases.extend(bench.backlog(300_000 / part).await?),
+            "latency" => cases.extend(bench.latency(usize::try_from(1000 / part)?).await?),
+            "talk" => {
+                let runs = if bench.arguments.entries.is_some() { 1 } else { bench.arguments.runs };
+                cases.extend(bench.talk(bench.arguments.entries.unwrap_or(120_000 / part), runs).await?);
             }
-            LARGEST => cases.push(bench.snapshot_memory(bench.arguments.documents.unwrap_or(1000 / tenth)).await?),
-            "latency" => cases.push(bench.latency(500 / i64::try_from(tenth)?).await?),
-            // Most of this case is making the collections; more changes would show little more.
-            _ => cases.push(bench.many(10_000 / if bench.arguments.quick { 5 } else { 1 }).await?),
+            "curves" => {
+                let longest = bench.arguments.longest.unwrap_or(1_000_000 / part);
+                cases.extend(bench.curves(300_000 / part, longest).await?);
+            }
+            _ => cases.push(bench.snapshot_memory(bench.arguments.documents.unwrap_or(1000 / part)).await?),
         }
     }
     publish(&bench.arguments, start, &cases)
@@ -135,5 +164,5 @@ fn publish(arguments: &Arguments, start: Instant, cases: &[Case]) -> Result<()> 
         arguments.runs,
         start.elapsed().as_secs()
     );
-    Ok(std::io::stdout().write_all((report::table(cases) + &words).as_bytes())?)
+    Ok(std::io::stdout().write_all((report::tables(cases) + &words).as_bytes())?)
 }

@@ -44,6 +44,9 @@ impl Load {
         let name = match shape {
             Shape::Users => "mapping, flat",
             Shape::Students => "mapping, nested",
+            Shape::Wide => "mapping, wide",
+            Shape::Large => "mapping, large",
+            Shape::Sparse(_) => "mapping, sparse",
         };
         Ok(Self { case: Case::new(name, format!("{} {}", documents.len(), shape.name())), documents, mapping })
     }

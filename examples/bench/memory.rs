@@ -6,7 +6,7 @@ use futures_util::{TryStreamExt as _, stream};
 use mongodb::bson::{Document, doc};
 
 use crate::Result;
-use crate::cases::{Bench, MIB};
+use crate::bench::{Bench, MIB};
 use crate::report::Case;
 
 const DATABASE: &str = "snapshot_memory";
@@ -29,23 +29,23 @@ impl Bench {
                 async { insert.await.map(|_| ()) }
             })
             .await?;
-        self.postgres("postgres").await?.batch_execute(&format!("CREATE DATABASE {DATABASE}")).await?;
+        self.create(DATABASE).await?;
         let daemon = self.start(DATABASE, &format!("{DATABASE}.*"), &[], &["--until-caught-up"])?;
         let started = daemon.started;
         let peak = daemon.until_it_ends().await?;
         let seconds = started.elapsed().as_secs_f64();
-        self.look(documents).await?;
+        self.texts_are_there(documents).await?;
         let bytes = documents as f64 * DOCUMENT as f64;
         case.add("peak memory, MiB", peak as f64 / MIB);
         case.add("duration, s", seconds);
         case.add("BSON copied, MiB/s", bytes / MIB / seconds);
-        self.postgres("postgres").await?.batch_execute(&format!("DROP DATABASE {DATABASE}")).await?;
+        self.remove(DATABASE).await?;
         self.mongodb.database(DATABASE).drop().await?;
         Ok(case)
     }
 
     /// All texts are there in their whole length, which PostgreSQL knows without unpacking them.
-    async fn look(&self, documents: u64) -> Result<()> {
+    async fn texts_are_there(&self, documents: u64) -> Result<()> {
         let sql = format!("SELECT count(*), min(octet_length(text)), max(octet_length(text)) FROM {DATABASE}.texts");
         let row = self.postgres(DATABASE).await?.query_one(&sql, &[]).await?;
         let (rows, least, most): (i64, Option<i32>, Option<i32>) = (row.get(0), row.get(1), row.get(2));

@@ -3,19 +3,20 @@
 use std::time::Instant;
 
 use tailwater::model::position::{ClusterTime, Position};
-use tailwater::model::secret::Secret;
-use tailwater::source::{ReadPreference, ReaderKind, Source, SourceOptions, UpdateForm};
+use tailwater::source::ReaderKind;
 
 use crate::Result;
-use crate::cases::Bench;
+use crate::bench::Bench;
 use crate::daemon::Processor;
 use crate::load::{Feed, Shape, change, fill};
-use crate::report::Case;
+use crate::report::{Case, Goal};
 
 /// Documents before the backlog, and databases and collections that it is spread over.
 const BASE: u64 = 1000;
 const DATABASES: u64 = 16;
 const COLLECTIONS: u64 = 8;
+const RATE: &str = "events/s";
+const MONGOD: &str = "mongod, µs of a core per event";
 
 impl Bench {
     /// Each reader's rate, and what mongod spends on an event.
@@ -35,9 +36,16 @@ impl Bench {
         for _ in 0..self.arguments.runs {
             for (case, kind) in &mut cases {
                 self.read(case, *kind, &from, changes).await?;
+                let seconds = self.raw_changes(*kind, from.cluster_time(), changes).await?;
+                case.add("floor: raw replies, events/s", changes as f64 / seconds);
             }
+            let [(stream, _), (oplog, _)] = &mut cases;
+            let ratio = |name| oplog.last(name) / stream.last(name);
+            let (rate, time) = (ratio(RATE), ratio(MONGOD));
+            oplog.aim("events/s ÷ the change stream's", rate, Goal::AtLeast(1.0));
+            oplog.aim("mongod's time per event ÷ the change stream's", time, Goal::AtMost(0.2));
         }
-        Ok(cases.into_iter().map(|(case, _)| case).collect())
+        Ok(cases.map(|(case, _)| case).into())
     }
 
     async fn read(&self, case: &mut Case, kind: ReaderKind, from: &Position, changes: u64) -> Result<()> {
@@ -62,17 +70,11 @@ impl Bench {
         }
         let used = Processor::of_servers(&self.arguments.servers)?.since(before);
         let events = changes as f64;
-        case.add("events/s", events / seconds);
-        case.add("mongod, µs of a core per event", used.mongodb / events * 1e6);
+        case.add(RATE, events / seconds);
+        case.add(MONGOD, used.mongodb / events * 1e6);
         case.add("reader, µs of a core per event", (on_all_cores()? - ours) / events * 1e6);
         case.add("places where a commit may follow", boundaries as f64);
         Ok(())
-    }
-
-    async fn source(&self, reader: ReaderKind) -> Result<Source> {
-        let uri = Secret::new(self.source.clone());
-        let (read_preference, updates) = (ReadPreference::Primary, UpdateForm::Auto);
-        Ok(Source::connect(&SourceOptions { uri, read_preference, reader, updates }).await?)
     }
 }
 
