@@ -47,6 +47,8 @@ pub enum Kind {
     Interrupted,
     /// Nothing is wrong: something is to be done that an attempt begins with.
     Again,
+    /// The oplog refuses what the change stream may give, and nobody asked for the oplog.
+    OtherReader,
     /// User name or password refused.
     Credentials,
     /// A right is missing.
@@ -76,7 +78,12 @@ impl Kind {
         match self {
             Kind::Configuration => Class::Usage,
             // Fenced is retried too: the next attempt waits for the pipeline's lock and so becomes the standby.
-            Kind::Unavailable | Kind::Contention | Kind::Interrupted | Kind::Again | Kind::Fenced => Class::Transient,
+            Kind::Unavailable
+            | Kind::Contention
+            | Kind::Interrupted
+            | Kind::Again
+            | Kind::OtherReader
+            | Kind::Fenced => Class::Transient,
             Kind::Credentials
             | Kind::Permission
             | Kind::Unsupported
