@@ -101,7 +101,7 @@ format = "auto"
 
 #[test]
 fn the_reader_is_one_of_three() {
-    let reader = |word: &str| with_uris(&format!("source.reader = {word:?}")).map(|config| config.source.reader);
+    let reader = |word| parse(URIS, &[("TAILWATER_SOURCE__READER", word)], &[]).map(|config| config.source.reader);
     for (word, kind) in
         [("auto", ReaderKind::Auto), ("change_stream", ReaderKind::ChangeStream), ("oplog", ReaderKind::Oplog)]
     {

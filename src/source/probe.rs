@@ -141,7 +141,7 @@ impl Source {
                 Error::new(Kind::Unsupported, Stage::Source, message).remedy("set source.reader to \"change_stream\"")
             );
         }
-        let remedy = "grant the user the role read on the database local, or set source.reader to \"change_stream\"";
+        let remedy = "grant the user the role clusterMonitor, or read on the database local, or set source.reader to \"change_stream\"";
         let looked = self.look_into_the_oplog().await;
         looked.map_err(|error| if error.kind() == Kind::Permission { error.remedy(remedy) } else { error })?;
         let is_shard = self.is_shard().await?;

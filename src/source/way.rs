@@ -92,8 +92,8 @@ impl fmt::Display for WhyStream {
             Self::UnknownVersion(version) => write!(f, "the oplog of MongoDB {version} is not known to this Tailwater"),
             Self::PublicUpdates => f.write_str("source.updates is public, which the oplog does not have"),
             Self::Forbidden => f.write_str(
-                "the user may not read local.oplog.rs (grant it the role read on the database local to use the oplog, \
-                 which costs mongod less)",
+                "the user may not read local.oplog.rs (grant it the role clusterMonitor, or read on the database local, to \
+                 use the oplog, which costs mongod less)",
             ),
             Self::Unreadable(why) => write!(f, "the oplog cannot be read: {why}"),
             Self::Refused => f.write_str("the oplog could not be read on"),
@@ -220,7 +220,7 @@ mod tests {
     fn the_reason_is_told_with_what_would_change_it() {
         let forbidden = Way::ChangeStream(WhyStream::Forbidden).to_string();
         assert!(forbidden.starts_with("one change stream: source.reader is auto, and the user may not"), "{forbidden}");
-        assert!(forbidden.contains("role read on the database local"), "{forbidden}");
+        assert!(forbidden.contains("role clusterMonitor"), "{forbidden}");
         let wanted = Way::ChangeStream(WhyStream::Wanted).to_string();
         assert_eq!(wanted, "one change stream: source.reader is change_stream");
     }

@@ -22,7 +22,7 @@ use crate::workload::random::{Random, seed};
 const OPLOG: &str =
     "the oplog: source.reader is auto, the source is a plain replica set, and the user may read local.oplog.rs";
 const FORBIDDEN: &str = "one change stream: source.reader is auto, and the user may not read local.oplog.rs (grant it the \
-                         role read on the database local to use the oplog, which costs mongod less)";
+                         role clusterMonitor, or read on the database local, to use the oplog, which costs mongod less)";
 const INSIDE: &str =
     "one change stream: source.reader is auto, and the change stream has committed a part of a write of many";
 const REFUSED: &str = "one change stream: source.reader is auto, and the oplog could not be read on";
