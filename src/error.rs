@@ -49,6 +49,8 @@ pub enum Kind {
     Again,
     /// Rows were there of a document that the source has inserted just now: what is written must not count on their absence.
     NotExact,
+    /// The oplog refuses what the change stream may give, and nobody asked for the oplog.
+    OtherReader,
     /// User name or password refused.
     Credentials,
     /// A right is missing.
@@ -83,6 +85,7 @@ impl Kind {
             | Kind::Interrupted
             | Kind::Again
             | Kind::NotExact
+            | Kind::OtherReader
             | Kind::Fenced => Class::Transient,
             Kind::Credentials
             | Kind::Permission

@@ -25,8 +25,8 @@ pub const KEYS: [Key; 28] = [
     key("source.uri_file", "", "or a file that holds it"),
     key(
         "source.reader",
-        r#""change_stream""#,
-        "how changes are read: change_stream, or oplog (local.oplog.rs of a replica set)",
+        r#""auto""#,
+        "how changes are read: change_stream, oplog (local.oplog.rs of a replica set), or auto: the oplog where it may be read",
     ),
     key("source.include", "[]", "globs over database.collection; empty: everything but admin, config, local"),
     key("source.exclude", "[]", "globs over database.collection; wins over include"),

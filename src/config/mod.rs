@@ -262,11 +262,15 @@ fn source(reader: &mut Reader, uri: Secret) -> SourceOptions {
     ];
     let forms =
         [("auto", Some(UpdateForm::Auto)), ("raw", Some(UpdateForm::Raw)), ("public", Some(UpdateForm::Public))];
-    let readers = [("change_stream", Some(ReaderKind::ChangeStream)), ("oplog", Some(ReaderKind::Oplog))];
+    let readers = [
+        ("auto", Some(ReaderKind::Auto)),
+        ("change_stream", Some(ReaderKind::ChangeStream)),
+        ("oplog", Some(ReaderKind::Oplog)),
+    ];
     SourceOptions {
         uri,
         read_preference: reader.choice("source.read_preference", ReadPreference::SecondaryPreferred, &preferences),
-        reader: reader.choice("source.reader", ReaderKind::ChangeStream, &readers),
+        reader: reader.choice("source.reader", ReaderKind::Auto, &readers),
         updates: reader.choice("source.updates", UpdateForm::Auto, &forms),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::keys::KEYS;
 use super::layers::Layers;
-use super::{Config, HistoryLost, ReadPreference, UpdateForm};
+use super::{Config, HistoryLost, ReadPreference, ReaderKind, UpdateForm};
 use crate::mapping::json::{Flavour, to_text};
 use crate::mapping::options::{Ids, Naming, NestedForm, OnDrop, OnTypeConflict, PathOptions};
 use crate::model::bson::Value;
@@ -43,6 +43,7 @@ fn two_uris_are_enough() {
         (config.source.read_preference, config.source.updates),
         (ReadPreference::SecondaryPreferred, UpdateForm::Auto)
     );
+    assert_eq!(config.source.reader, ReaderKind::Auto);
     assert_eq!((config.mapping.objects, config.mapping.arrays), (NestedForm::Table, NestedForm::Table));
     assert_eq!((config.mapping.max_columns, config.snapshot.parallel), (800, 4));
     assert_eq!(config.http.listen.as_deref(), Some("127.0.0.1:9187"));
@@ -95,6 +96,19 @@ format = "auto"
     let notes = PathOptions { form: Some(NestedForm::Jsonb), ..PathOptions::new(vec!["notes".into()]) };
     assert_eq!(orders.paths, [notes, placed_at]);
     assert!(!config.filter.selects(&Namespace::new("shop", "tmp_1")));
+    assert_eq!(config.source.reader, ReaderKind::ChangeStream);
+}
+
+#[test]
+fn the_reader_is_one_of_three() {
+    let reader = |word| parse(URIS, &[("TAILWATER_SOURCE__READER", word)], &[]).map(|config| config.source.reader);
+    for (word, kind) in
+        [("auto", ReaderKind::Auto), ("change_stream", ReaderKind::ChangeStream), ("oplog", ReaderKind::Oplog)]
+    {
+        assert_eq!(reader(word), Ok(kind));
+    }
+    let wrong = reader("best").expect_err("no reader");
+    assert!(wrong.contains("source.reader") && wrong.contains("\"auto\""), "{wrong}");
 }
 
 #[test]

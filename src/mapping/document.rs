@@ -25,6 +25,9 @@ use crate::model::write_set::{Anomaly, Ddl};
 /// A document that has a field name twice.
 pub(super) const DUPLICATE: Reject = Reject("duplicate_field");
 
+/// Nodes are made together with their tables.
+const TABLE_MISSING: Reject = Reject("defect_table_missing");
+
 /// The state of one conversion.
 pub struct Pass<'s, 'd, O: Output> {
     pub(super) collection: CollectionId,
@@ -95,7 +98,7 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     /// # Errors
     /// Never but for a defect: nodes are made together with their tables.
     pub(super) fn table(&self, index: usize) -> Result<SharedTable, Reject> {
-        self.tables.get(index).cloned().ok_or(Reject("defect_table_missing"))
+        self.tables.get(index).cloned().ok_or(TABLE_MISSING)
     }
 
     /// The row of `document` in the node's table, and the rows below it.
@@ -107,8 +110,8 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
         cells.clear();
         self.put_fields(node, document, &mut cells)?;
         self.close_row(node.table, &mut cells);
-        let table = self.table(node.table)?;
-        self.out.put(&table, &self.key, &cells.row);
+        let table = self.tables.get(node.table).ok_or(TABLE_MISSING)?;
+        self.out.put(table, &self.key, &cells.row);
         self.spare.push(cells);
         Ok(())
     }
@@ -130,40 +133,64 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
             cells.row.set(column, &write_id(self.id, PgType::Jsonb)?);
         }
         for element in document.elements() {
-            let (name, value) = element?;
-            if node.path.is_empty() && name == b"_id" {
+            let (bytes, value) = element?;
+            if node.path.is_empty() && bytes == b"_id" {
                 continue;
             }
-            let name = self.named(&node.path, name, value);
-            if value.is_null() {
-                // Missing and null are one, but of two equal names an update changes the first, whatever its value.
-                let there = match node.fields.get_mut(&*name) {
-                    Some(field) => std::mem::replace(&mut field.last_row, number) == number,
-                    None => cells.extra.has(node.place(), &name) || unknown_nulls.contains(&name),
-                };
-                if there {
-                    return Err(DUPLICATE);
-                }
-                if !node.fields.contains_key(&*name) {
-                    unknown_nulls.push(name);
-                }
+            let Some(known) = node.fields.place(bytes) else {
+                self.put_unknown(node, bytes, value, number, (full, &mut unknown_nulls), cells)?;
                 continue;
-            }
-            if unknown_nulls.contains(&name) {
-                return Err(DUPLICATE);
-            }
-            if full && !node.fields.contains_key(&*name) {
-                self.overflow(node.place(), &name, value, cells)?;
-                continue;
-            }
-            let field = field_mut(&mut node.fields, self.policies, &node.path, &name);
+            };
+            let (place, fields, _) = node.parts();
+            let Some((name, field)) = fields.at(known) else { continue };
+            // Missing and null are one, but of two equal names an update changes the first, whatever its value.
             if std::mem::replace(&mut field.last_row, number) == number {
                 return Err(DUPLICATE);
             }
-            self.put_field(node, &name, value, cells)?;
+            if !value.is_null() {
+                self.put_into(place, name, field, value, cells)?;
+            }
         }
         self.depth -= 1;
         Ok(())
+    }
+
+    /// An element whose name no field has, as it is written at least.
+    fn put_unknown<'n>(
+        &mut self,
+        node: &mut Node,
+        bytes: &'n [u8],
+        value: Value<'_>,
+        number: u64,
+        (full, unknown_nulls): (bool, &mut Vec<Cow<'n, str>>),
+        cells: &mut Cells,
+    ) -> Result<(), Reject> {
+        let name = self.named(&node.path, bytes, value);
+        if value.is_null() {
+            let there = match node.fields.get_mut(&name) {
+                Some(field) => std::mem::replace(&mut field.last_row, number) == number,
+                None => cells.extra.has(node.place(), &name) || unknown_nulls.contains(&name),
+            };
+            if there {
+                return Err(DUPLICATE);
+            }
+            if !node.fields.contains_key(&name) {
+                unknown_nulls.push(name);
+            }
+            return Ok(());
+        }
+        if unknown_nulls.contains(&name) {
+            return Err(DUPLICATE);
+        }
+        if full && !node.fields.contains_key(&name) {
+            return self.overflow(node.place(), &name, value, cells);
+        }
+        let (place, fields, _) = node.parts();
+        let field = field_mut(fields, self.policies, place.path, &name);
+        if std::mem::replace(&mut field.last_row, number) == number {
+            return Err(DUPLICATE);
+        }
+        self.put_into(place, &name, field, value, cells)
     }
 
     /// One field, not null, of a row. Its rows in child tables do not exist yet, or are gone.
@@ -176,6 +203,17 @@ impl<'s, 'd, O: Output> Pass<'s, 'd, O> {
     ) -> Result<(), Reject> {
         let (place, fields, _) = node.parts();
         let field = field_mut(fields, self.policies, place.path, name);
+        self.put_into(place, name, field, value, cells)
+    }
+
+    fn put_into(
+        &mut self,
+        place: Place<'_>,
+        name: &str,
+        field: &mut Field,
+        value: Value<'_>,
+        cells: &mut Cells,
+    ) -> Result<(), Reject> {
         if field.is_new() && !self.has_room(place.table)? {
             return self.overflow(place, name, value, cells);
         }

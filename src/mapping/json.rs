@@ -62,7 +62,8 @@ pub fn to_text(value: Value<'_>, flavour: Flavour) -> Result<String, Malformed> 
 /// Text without U+0000 and with U+FFFD for what is not UTF-8; says what was lost. Borrows when nothing was.
 #[must_use]
 pub fn clean_text(bytes: &[u8]) -> (std::borrow::Cow<'_, str>, Losses) {
-    let text = String::from_utf8_lossy(bytes);
+    // Faster than the search for what is not UTF-8, which is rare.
+    let text = str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), std::borrow::Cow::Borrowed);
     let utf8 = matches!(text, std::borrow::Cow::Owned(_));
     let nul = bytes.contains(&0);
     let text = if nul { text.replace('\0', "").into() } else { text };

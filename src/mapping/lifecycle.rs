@@ -142,8 +142,8 @@ impl Collection {
             rows.extend(extra.map(|extra| self.column_row(table, node.path.clone(), extra)));
         }
         rows.extend(node.value.as_ref().map(|value| self.column_row(table, node.path.clone(), value)));
-        for (name, Field { column, child, .. }) in &node.fields {
-            let path = || node.path.iter().chain([name]).cloned().collect();
+        for (name, Field { column, child, .. }) in node.fields.iter() {
+            let path = || node.place().names(Some(name)).map(str::to_owned).collect();
             rows.extend(column.as_ref().map(|column| self.column_row(table, path(), column)));
             if let Some(child) = child {
                 self.node_rows(child, rows);

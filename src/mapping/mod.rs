@@ -10,6 +10,7 @@ pub mod delta;
 pub mod derived;
 mod document;
 mod extra;
+mod fields;
 mod grow;
 pub mod identity;
 pub mod json;

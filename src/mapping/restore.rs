@@ -120,7 +120,7 @@ impl Collection {
     }
 
     fn compare(&self, node: &Node, found: &mut Disagreements) {
-        for (name, field) in &node.fields {
+        for (name, field) in node.fields.iter() {
             let path = || node.place().names(Some(name)).collect::<Vec<_>>().join(".");
             let table = |index: usize| self.tables.get(index).map(|table| table.qualified()).unwrap_or_default();
             let other_type =

@@ -3,8 +3,7 @@
 //! A tree of [`Node`]s, one per table, mirrors the documents; the tables themselves lie in one list so that rows can
 //! share them while the tree changes. Forms are decided once and kept (mapping contract, section 3).
 
-use std::collections::HashMap;
-
+use super::fields::Fields;
 use super::options::NestedForm;
 use super::policy::{FieldOptions, Policies};
 use super::types::TypeSet;
@@ -47,7 +46,7 @@ pub struct Node {
     /// How many names at the end of the path are flattened into the names of the columns; 0 for a table's own node.
     pub flat: usize,
     /// The fields seen below it.
-    pub fields: HashMap<String, Field>,
+    pub fields: Fields,
     /// The column `_value` of an array's table: elements that are not documents.
     pub value: Option<ColumnState>,
 }
@@ -108,7 +107,7 @@ impl Node {
     /// A node without fields.
     #[must_use]
     pub fn new(table: usize, kind: Kind, path: Vec<String>) -> Self {
-        Self { table, kind, path, flat: 0, fields: HashMap::new(), value: None }
+        Self { table, kind, path, flat: 0, fields: Fields::default(), value: None }
     }
 
     /// The node of the document at `name`, whose fields lie in the same table as `place`'s.
@@ -125,7 +124,7 @@ impl Node {
     }
 
     /// Where its fields lie, its fields, and its `_value`, each to be used beside the others.
-    pub fn parts(&mut self) -> (Place<'_>, &mut HashMap<String, Field>, &mut Option<ColumnState>) {
+    pub fn parts(&mut self) -> (Place<'_>, &mut Fields, &mut Option<ColumnState>) {
         let Self { table, kind, path, flat, fields, value } = self;
         (Place { table: *table, kind: *kind, path, flat: *flat }, fields, value)
     }
@@ -148,7 +147,7 @@ impl Node {
 
     /// Takes the options that hold from now on. Forms that are decided stay.
     pub fn follow(&mut self, policies: &Policies) {
-        for (name, field) in &mut self.fields {
+        for (name, field) in self.fields.iter_mut() {
             field.options = policies.of(&self.path, name);
             if let Some(child) = &mut field.child {
                 child.follow(policies);
@@ -249,15 +248,12 @@ fn holds_documents(array: Doc<'_>) -> Result<bool, Malformed> {
 
 /// The field of that name below `path`, made where it is missing.
 pub(super) fn field_mut<'f>(
-    fields: &'f mut HashMap<String, Field>,
+    fields: &'f mut Fields,
     policies: &Policies,
     path: &[String],
     name: &str,
 ) -> &'f mut Field {
-    if !fields.contains_key(name) {
-        fields.insert(name.to_owned(), Field::new(policies.of(path, name)));
-    }
-    fields.get_mut(name).expect("inserted above")
+    fields.get_or_insert_with(name, || Field::new(policies.of(path, name)))
 }
 
 /// True for an empty array, which decides nothing about its path.

@@ -158,9 +158,14 @@ impl Position {
     /// The latest cluster time of which something may lie before it. A high-water mark lies before all events of its own.
     #[must_use]
     pub fn latest_before(&self) -> ClusterTime {
+        if self.is_after_its_time() || self.is_of_an_event() { self.cluster_time } else { self.cluster_time.before() }
+    }
+
+    /// True when it is right after an event of the change stream; whether more of its cluster time follows, it does not say.
+    #[must_use]
+    pub fn is_of_an_event(&self) -> bool {
         // After `82`, the time, and the version in two bytes comes the token's type: zero (`29`) for a mark.
-        let is_mark = matches!(&self.place, Place::Token(token) if token.get(22..24) == Some("29"));
-        if is_mark { self.cluster_time.before() } else { self.cluster_time }
+        matches!(&self.place, Place::Token(token) if token.get(22..24) != Some("29"))
     }
 
     /// True when nothing more of its cluster time can come after it.
@@ -223,6 +228,7 @@ mod tests {
         let (seconds, ordinal) = (0x6B03_5AF8, 1);
         assert_eq!(mark.latest_before(), ClusterTime { seconds, ordinal });
         assert_eq!(event.latest_before(), event.cluster_time());
+        assert!(event.is_of_an_event() && !mark.is_of_an_event());
         assert_eq!((mark.cluster_time().seconds, mark.cluster_time().ordinal), (0x6B03_5AF8, 2));
     }
 
@@ -231,7 +237,7 @@ mod tests {
         let event = position("826B035AF8000000022B042C0100296E5A10");
         let next = position("826B035AF8000000032B0429296E1404");
         let time = Position::after(event.cluster_time(), Some(7));
-        assert!(event < time && time < next && time.is_after_its_time());
+        assert!(event < time && time < next && time.is_after_its_time() && !time.is_of_an_event());
         assert_eq!((time.text().as_str(), time.term(), time.token()), ("T6B035AF800000002.7", Some(7), None));
         assert_eq!(position(&time.text()).term(), Some(7));
         assert_eq!(position("T6B035AF800000002"), time, "the term is no part of the order");

@@ -8,6 +8,7 @@ use super::RunMode;
 use super::collections::Collections;
 use super::prepare::{Prepared, prepare};
 use super::stream::Stream;
+use super::switch;
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::namespace::CollectionId;
@@ -17,7 +18,7 @@ use crate::sink::catalog::Known;
 use crate::sink::checkpoint::{Checkpoints, move_floor};
 use crate::sink::fence::Leader;
 use crate::sink::target::Target;
-use crate::source::{Probe, Source};
+use crate::source::{Probe, Source, WhyStream};
 use crate::telemetry::Telemetry;
 
 /// What an attempt is made with.
@@ -30,6 +31,8 @@ pub struct Attempt<'a> {
     pub anew: bool,
     /// True unless there were rows before that should not have been there.
     pub exact: bool,
+    /// Why the oplog is not to be read although it was our choice: it has refused an earlier attempt.
+    pub without_oplog: Option<&'a WhyStream>,
 }
 
 /// Both servers, connected and looked at.
@@ -40,11 +43,14 @@ pub struct Servers {
 }
 
 impl Servers {
-    pub async fn connect(config: &Config) -> Result<Self> {
+    pub async fn connect(config: &Config, without_oplog: Option<&WhyStream>) -> Result<Self> {
         // A malformed target URI is told before anybody waits for the source.
         Target::new(&config.target, &config.pipeline)?;
         let source = Source::connect(&config.source).await?;
-        let probe = source.probe().await?;
+        let probe = match without_oplog {
+            Some(why) => source.probe_without_oplog(why.clone()).await?,
+            None => source.probe().await?,
+        };
         let target = Target::connect(&config.target, &config.pipeline).await?;
         Ok(Self { source, probe, target })
     }
@@ -68,7 +74,7 @@ pub struct Session<'a> {
 impl Attempt<'_> {
     /// Runs until the mode's end, a stop, or an error; connects unless it is given connected servers.
     pub async fn run(&self, servers: Option<Servers>) -> Result<()> {
-        let session = tokio::select! {
+        let mut session = tokio::select! {
             session = self.open(servers) => session?,
             () = self.shutdown.cancelled() => return Ok(()),
         };
@@ -77,6 +83,7 @@ impl Attempt<'_> {
             RunMode::UntilCaughtUp => Some(session.source.operation_time().await?),
         };
         let (floor, checkpoints) = session.position().await?;
+        let from = switch::from(&session.source, &mut session.probe, &floor, &checkpoints.lanes).await?;
         let known = session.target.known().await?;
         let mut collections = session.restore(known).await?;
         let preparing = async {
@@ -92,7 +99,7 @@ impl Attempt<'_> {
         let quarantined = session.target.quarantined().await?;
         let documents: usize = quarantined.values().map(HashMap::len).sum();
         session.telemetry.quarantined(u64::try_from(documents).unwrap_or(u64::MAX));
-        Stream { session: &session, floor, checkpoints, collections, prepared, quarantined, goal }.run().await
+        Stream { session: &session, floor, from, checkpoints, collections, prepared, quarantined, goal }.run().await
     }
 
     async fn open(&self, servers: Option<Servers>) -> Result<Session<'_>> {
@@ -100,7 +107,7 @@ impl Attempt<'_> {
         let (config, telemetry, shutdown) = (self.config, self.telemetry, self.shutdown);
         let Servers { source, probe, target } = match servers {
             Some(connected) => connected,
-            None => Servers::connect(config).await?,
+            None => Servers::connect(config, self.without_oplog).await?,
         };
         target.prepare_catalog().await?;
         let leader = Leader::elect(&target, || telemetry.state(State::Standby)).await?;

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::model::finding::{Finding, Verdict};
 use crate::sink::target::Target;
-use crate::source::{CollectionInfo, CollectionKind, Probe, ReaderKind, Source, Topology};
+use crate::source::{CollectionInfo, CollectionKind, Source};
 
 /// An oplog shorter than this is worth a word: it has to reach back over every pause of the daemon.
 const SHORT_OPLOG_SECONDS: u32 = 24 * 3600;
@@ -30,7 +30,7 @@ async fn check_source(config: &Config, source: &Source, findings: &mut Vec<Findi
     match source.probe().await {
         Ok(probe) => {
             findings.push(pass("source", format!("MongoDB {}, {:?}", probe.version, probe.topology)));
-            findings.push(pass("reader", reader_of(&probe).to_owned()));
+            findings.push(pass("reader", probe.way.to_string()));
         }
         Err(error) => return findings.push(fail("source", &error)),
     }
@@ -50,14 +50,6 @@ async fn check_source(config: &Config, source: &Source, findings: &mut Vec<Findi
         }
         Ok(None) => findings.push(warn("oplog", "may not be read".into(), "grant clusterMonitor to watch its window")),
         Err(error) => findings.push(fail("oplog", &error)),
-    }
-}
-
-fn reader_of(probe: &Probe) -> &'static str {
-    match (probe.reader, &probe.topology) {
-        (ReaderKind::Oplog, _) => "the oplog of the replica set (source.reader)",
-        (ReaderKind::ChangeStream, Topology::Sharded) => "one change stream; a sharded cluster has no other way",
-        (ReaderKind::ChangeStream, Topology::ReplicaSet { .. }) => "one change stream (source.reader)",
     }
 }
 

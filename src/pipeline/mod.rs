@@ -16,6 +16,7 @@ mod replay;
 mod retry;
 mod snapshot;
 mod stream;
+mod switch;
 mod text;
 mod throttle;
 
@@ -51,15 +52,17 @@ pub enum RunMode {
 pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: CancellationToken) -> Result<()> {
     // What is wrong at start is said at once instead of retried: a wrong address looks like a server that is down.
     let mut servers = tokio::select! {
-        servers = Servers::connect(&config) => Some(servers?),
+        servers = Servers::connect(&config, None) => Some(servers?),
         () = shutdown.cancelled() => return Ok(()),
     };
     let mut backoff = Backoff::new();
     let mut anew = false;
     let mut exact = true;
+    let mut refused = None;
     loop {
         let started = Instant::now();
-        let attempt = Attempt { config: &config, telemetry: &telemetry, mode, shutdown: &shutdown, anew, exact };
+        let (telemetry, shutdown, without_oplog) = (&telemetry, &shutdown, refused.as_ref());
+        let attempt = Attempt { config: &config, telemetry, mode, shutdown, anew, exact, without_oplog };
         let Err(error) = attempt.run(servers.take()).await else { return Ok(()) };
         if shutdown.is_cancelled() && error.class() == Class::Transient {
             return Ok(()); // nothing is lost: the next start goes on from the committed position
@@ -74,12 +77,16 @@ pub async fn run(config: Config, telemetry: Telemetry, mode: RunMode, shutdown: 
             exact = false;
             continue;
         }
+        if error.kind() == Kind::OtherReader {
+            refused = Some(switch::refused(&error));
+            continue;
+        }
         anew = error.kind() == Kind::HistoryLost && config.history_lost == HistoryLost::Resnapshot;
         if error.class() != Class::Transient && !anew {
             return Err(error);
         }
         let pause = backoff.next(started.elapsed());
-        retrying(&telemetry, &error, pause);
+        retrying(telemetry, &error, pause);
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = shutdown.cancelled() => return Ok(()),

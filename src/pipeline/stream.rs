@@ -19,6 +19,7 @@ use super::memory::Memory;
 use super::prepare::Prepared;
 use super::retry::{self, Retries};
 use super::snapshot::{self, Told, Tools};
+use super::switch::From;
 use super::throttle::Throttle;
 use crate::config::Config;
 use crate::copying::Copies;
@@ -53,6 +54,8 @@ const STOP_DEADLINE: Duration = Duration::from_secs(8);
 pub struct Stream<'s> {
     pub session: &'s Session<'s>,
     pub floor: Position,
+    /// From where the reader goes on.
+    pub from: From,
     pub checkpoints: Checkpoints,
     pub collections: Collections,
     pub prepared: Prepared,
@@ -88,7 +91,7 @@ impl Stream<'_> {
         let (marks, retries) = retry::channel();
         let mut coordinator =
             Coordinator::new(session, running.clone(), marks, self.floor.clone(), databases, copies.clone());
-        let (goal, floor) = (self.goal, self.floor);
+        let (goal, from) = (self.goal, self.from);
         let (lessons, told) = mpsc::channel(1);
         let tools = Tools {
             source: session.source.clone(),
@@ -102,7 +105,7 @@ impl Stream<'_> {
         let writing = Writing {
             target: session.target.clone(),
             fence: session.leader.fence().clone(),
-            done: self.checkpoints.lanes.clone(),
+            done: from.done,
             checkpoints: self.checkpoints,
             collections: self.collections,
             quarantined: self.quarantined,
@@ -122,7 +125,7 @@ impl Stream<'_> {
             std::future::pending().await
         };
         let ended = tokio::select! {
-            ended = reading.run(router, &floor) => ended,
+            ended = reading.run(router, &from.floor) => ended,
             ended = coordinator.run() => ended,
             ended = copying => ended,
         };

@@ -143,7 +143,7 @@ impl Source {
         if let Some(first) = self.oplog_end(1).await? {
             return Ok(self.oplog_end(-1).await?.map(|last| OplogWindow { first, last }));
         }
-        // clusterMonitor may not read the oplog itself, but may read this.
+        // Who may not read the oplog itself may be allowed to read this.
         let site = self.site(Stage::Source, "measure the oplog");
         let command = doc! { "serverStatus": 1, "oplog": 1, "metrics": 0, "wiredTiger": 0, "tcmalloc": 0, "locks": 0 };
         match self.try_command("admin", command, site).await? {

@@ -30,6 +30,7 @@ mod replies;
 mod reply;
 mod scan;
 mod stream;
+mod way;
 mod writer;
 
 use std::fmt;
@@ -52,6 +53,7 @@ pub use ranges::IdRange;
 pub use reader::Reader;
 pub use scan::{RangeReader, RawDocs};
 pub use stream::ChangeStream;
+pub use way::{Way, WhyOplog, WhyStream};
 
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::ClusterTime;

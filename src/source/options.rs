@@ -18,6 +18,8 @@ pub struct SourceOptions {
 /// How changes are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReaderKind {
+    /// By the oplog where that is safe and allowed, by a change stream otherwise.
+    Auto,
     /// By a change stream on the whole deployment.
     ChangeStream,
     /// By tailing `local.oplog.rs` of a replica set.

@@ -11,8 +11,9 @@ use tracing::warn;
 
 use super::diagnose::MAKE_A_SET;
 use super::faults::{Site, classify};
-use super::options::{ReaderKind, UpdateForm};
+use super::options::UpdateForm;
 use super::stream::{Shape, command};
+use super::way::{Way, WhyStream};
 use super::{More, Source, primary};
 use crate::error::{Class, Error, Kind, Result, Stage};
 
@@ -57,8 +58,8 @@ pub struct Probe {
     pub version: Version,
     /// How the servers are arranged.
     pub topology: Topology,
-    /// How changes are read.
-    pub reader: ReaderKind,
+    /// How changes are read, and why.
+    pub way: Way,
     /// True on a member of a shard that is followed by itself.
     pub is_shard: bool,
     /// How updates come: [`UpdateForm::Raw`] or [`UpdateForm::Public`].
@@ -85,6 +86,23 @@ impl Source {
     /// # Errors
     /// [`Kind::Unsupported`] for a standalone server or an old version, [`Kind::Permission`] for a missing right.
     pub async fn probe(&self) -> Result<Probe> {
+        let (version, topology) = self.look_at().await?;
+        match self.way(version, &topology).await? {
+            way @ Way::Oplog(_) => self.probe_oplog(version, topology, way).await,
+            Way::ChangeStream(why) => self.probe_stream(version, topology, why).await,
+        }
+    }
+
+    /// The same, when the oplog is not to be read for a reason that shows later.
+    ///
+    /// # Errors
+    /// As [`Source::probe`].
+    pub async fn probe_without_oplog(&self, why: WhyStream) -> Result<Probe> {
+        let (version, topology) = self.look_at().await?;
+        self.probe_stream(version, topology, why).await
+    }
+
+    async fn look_at(&self) -> Result<(Version, Topology)> {
         let site = self.site(Stage::Source, "ask what the server is");
         let hello = self.command("admin", doc! { "hello": 1 }, site).await?;
         let build = self.command("admin", doc! { "buildInfo": 1 }, site).await?;
@@ -93,10 +111,11 @@ impl Source {
         if let Some(database) = self.databases().await?.first() {
             self.collection_names_are_ours_to_read(database).await?;
         }
-        let reader = self.inner.reader;
-        if reader == ReaderKind::Oplog {
-            return self.probe_oplog(version, topology).await;
-        }
+        Ok((version, topology))
+    }
+
+    /// Sees which of its options the change stream is granted.
+    async fn probe_stream(&self, version: Version, topology: Topology, why: WhyStream) -> Result<Probe> {
         let shape = self.best_shape(topology == Topology::Sharded).await?;
         let updates = if shape.raw { UpdateForm::Raw } else { UpdateForm::Public };
         if updates == UpdateForm::Public && version < OLDEST_PUBLIC {
@@ -109,11 +128,12 @@ impl Source {
             );
         }
         let Shape { migration_events, split, .. } = shape;
-        Ok(Probe { version, topology, reader, is_shard: false, updates, migration_events, split_large_events: split })
+        let way = Way::ChangeStream(why);
+        Ok(Probe { version, topology, way, is_shard: false, updates, migration_events, split_large_events: split })
     }
 
     /// Sees that the oplog is there and ours to read.
-    async fn probe_oplog(&self, version: Version, topology: Topology) -> Result<Probe> {
+    async fn probe_oplog(&self, version: Version, topology: Topology, way: Way) -> Result<Probe> {
         if topology == Topology::Sharded {
             let message =
                 "source.reader = \"oplog\" cannot follow a sharded cluster: each shard has an oplog of its own";
@@ -121,7 +141,9 @@ impl Source {
                 Error::new(Kind::Unsupported, Stage::Source, message).remedy("set source.reader to \"change_stream\"")
             );
         }
-        self.open_oplog_once().await?;
+        let remedy = "grant the user the role clusterMonitor, or read on the database local, or set source.reader to \"change_stream\"";
+        let looked = self.look_into_the_oplog().await;
+        looked.map_err(|error| if error.kind() == Kind::Permission { error.remedy(remedy) } else { error })?;
         let is_shard = self.is_shard().await?;
         if is_shard {
             warn!(
@@ -129,30 +151,7 @@ impl Source {
             );
         }
         let (updates, migration_events, split_large_events) = (UpdateForm::Raw, true, false);
-        let reader = ReaderKind::Oplog;
-        Ok(Probe { version, topology, reader, is_shard, updates, migration_events, split_large_events })
-    }
-
-    async fn open_oplog_once(&self) -> Result<()> {
-        let site = self.site(Stage::Source, "read the oplog (local.oplog.rs)");
-        let command = doc! {
-            "find": "oplog.rs", "limit": 1, "singleBatch": true, "projection": { "ts": 1 },
-            "readConcern": { "level": "majority" },
-        };
-        let read = self.command("local", command, site).await.map(drop);
-        let remedy = "grant the user the role read on the database local, or set source.reader to \"change_stream\"";
-        read.map_err(|error| if error.kind() == Kind::Permission { error.remedy(remedy) } else { error })
-    }
-
-    /// Members of a shard know which one they are of (`shardIdentity`). Who may not look there is given the benefit.
-    async fn is_shard(&self) -> Result<bool> {
-        let site = self.site(Stage::Source, "ask whether the server is a shard");
-        let command =
-            doc! { "find": "system.version", "filter": { "_id": "shardIdentity" }, "limit": 1, "singleBatch": true };
-        let found = self.try_command("admin", command, site).await?;
-        let batch =
-            found.ok().and_then(|reply| reply.get_document("cursor").ok()?.get_array("firstBatch").ok().cloned());
-        Ok(batch.is_some_and(|batch| !batch.is_empty()))
+        Ok(Probe { version, topology, way, is_shard, updates, migration_events, split_large_events })
     }
 
     async fn collection_names_are_ours_to_read(&self, database: &str) -> Result<()> {

@@ -44,6 +44,7 @@ mod property;
 mod public_record;
 mod public_updates;
 mod quarantine;
+mod reader_choice;
 mod regressions;
 mod replay;
 mod restarts;

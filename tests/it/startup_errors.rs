@@ -43,7 +43,7 @@ fn refused_uris(source: &str, target: &str, code: i32, words: &[&str]) {
 }
 
 /// A URI with another user and password.
-fn login(uri: &str, user: &str, password: &str) -> String {
+pub fn login(uri: &str, user: &str, password: &str) -> String {
     let (scheme, rest) = uri.split_once("://").expect("a URI");
     let host = rest.split_once('@').map_or(rest, |(_, host)| host);
     format!("{scheme}://{user}:{password}@{host}")

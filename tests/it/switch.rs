@@ -19,7 +19,7 @@ const SWITCHES: i32 = 10;
 const PACE: Duration = Duration::from_millis(10);
 
 /// Two databases and their common transactions, until somebody says stop.
-fn keep_working(mut office: Office, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
+pub fn keep_working(mut office: Office, stop: &Arc<AtomicBool>) -> JoinHandle<usize> {
     let told = Arc::clone(stop);
     tokio::spawn(async move {
         let mut steps = 0;

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::RunMode;
 use super::collections::Collections;
+use super::switch;
 use crate::config::Config;
 use crate::error::Result;
 use crate::model::namespace::CollectionId;
@@ -84,7 +85,7 @@ pub async fn connect_target(config: &Config) -> Result<Option<Target>> {
 }
 
 impl TextSession<'_> {
-    async fn write(&self, mode: RunMode, to: &Destination) -> Result<()> {
+    async fn write(mut self, mode: RunMode, to: &Destination) -> Result<()> {
         let goal = match mode {
             RunMode::Follow => None,
             RunMode::UntilCaughtUp => Some(self.source.operation_time().await?),
@@ -93,8 +94,10 @@ impl TextSession<'_> {
         let floor = match start.floor.clone() {
             Some(floor) => floor,
             // Before anything is copied, so that the stream tells whatever the copy may have missed.
-            None => self.source.open_reader(&self.probe, None).await?.position().clone(),
+            None => switch::open(&self.source, &mut self.probe, None).await?.position().clone(),
         };
+        let from = switch::from(&self.source, &mut self.probe, &floor, &start.lanes).await?;
+        start.lanes = from.done;
         start.collections.find_to_copy(&self.source, self.config, &BTreeSet::new()).await?;
         if let Some(target) = &self.target {
             start.collections.occupy(target).await?;
@@ -105,7 +108,7 @@ impl TextSession<'_> {
         }
         text.floor(&floor).await?;
         if self.snapshot(&mut text, &mut start).await? {
-            self.follow(text, start, floor, goal).await
+            self.follow(text, start, from.floor, goal).await
         } else {
             text.rollback().await?;
             text.flush().await

@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::super::backoff::Backoff;
 use super::super::stream::{Running, finish, start_lane, stopped_by_executor};
+use super::super::switch;
 use super::{Start, TextSession};
 use crate::config::Config;
 use crate::copying::Copies;
-use crate::error::{Class, Error, Result};
+use crate::error::{Class, Error, Kind, Result};
 use crate::model::position::{ClusterTime, Position};
 use crate::model::state::State;
 use crate::model::ticket::Through;
@@ -42,9 +43,10 @@ impl TextSession<'_> {
         goal: Option<ClusterTime>,
     ) -> Result<()> {
         let mut backoff = Backoff::new();
+        let mut probe = self.probe.clone();
         loop {
             let started = Instant::now();
-            let lost = match self.source.open_reader(&self.probe, Some(&from)).await {
+            let lost = match switch::open(&self.source, &mut probe, Some(&from)).await {
                 Ok(mut stream) => match self.read_stream(&mut stream, &mut router, running, goal).await? {
                     Some(lost) => {
                         from = stream.position().clone();
@@ -56,6 +58,12 @@ impl TextSession<'_> {
             };
             if lost.class() != Class::Transient {
                 return Err(lost);
+            }
+            if lost.kind() == Kind::OtherReader
+                && let Ok(other) = self.source.probe_without_oplog(switch::refused(&lost)).await
+            {
+                probe = other;
+                continue;
             }
             let pause = backoff.next(started.elapsed());
             super::super::retrying(self.telemetry, &lost, pause);

@@ -70,6 +70,8 @@ struct Fields<'a> {
     object: Option<Doc<'a>>,
     previous: Option<OpTime>,
     multi_op_type: i32,
+    /// `txnNumber`: a transaction, or a write that may be retried.
+    numbered: bool,
 }
 
 impl<'a> Entry<'a> {
@@ -111,6 +113,18 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// True when the change stream's reader too passes an entry in one step: it has one operation, or is a transaction. A write
+/// of many documents, which is neither, is an event for each of them, and a commit may follow any.
+///
+/// # Errors
+/// When it is no BSON.
+pub fn is_one_step(entry: Doc<'_>) -> Result<bool, Malformed> {
+    let fields = Fields::read(entry)?;
+    let command = fields.object.filter(|_| fields.operation == b"c");
+    let many = command.map(first_name).transpose()?.flatten() == Some(b"applyOps");
+    Ok(!many || (fields.numbered && fields.multi_op_type != APPLIED_SEPARATELY))
+}
+
 impl<'a> Fields<'a> {
     fn read(entry: Doc<'a>) -> Result<Self, Malformed> {
         let mut fields = Self::default();
@@ -121,6 +135,7 @@ impl<'a> Fields<'a> {
                 (b"op", Value::String(text)) => fields.operation = text,
                 (b"o", Value::Document(object)) => fields.object = Some(object),
                 (b"multiOpType", Value::Int32(kind)) => fields.multi_op_type = kind,
+                (b"txnNumber", _) => fields.numbered = true,
                 (b"prevOpTime", Value::Document(previous)) => fields.previous = op_time(previous)?,
                 _ => {}
             }
@@ -170,7 +185,7 @@ fn unfold<'a>(command: Doc<'a>, operations: &mut Vec<Doc<'a>>, depth: usize) -> 
 mod tests {
     use bson::{Document as Map, Timestamp, doc};
 
-    use super::{Effect, Entry, OpTime};
+    use super::{Effect, Entry, OpTime, is_one_step};
     use crate::model::bson::Document;
     use crate::model::position::ClusterTime;
 
@@ -238,6 +253,27 @@ mod tests {
         let mut write = apply(doc! {});
         write.extend(doc! { "multiOpType": 1, "prevOpTime": { "ts": ts(8), "t": 3_i64 } });
         assert_eq!(read(write), ('=', 2, None));
+    }
+
+    #[test]
+    fn only_a_write_of_many_documents_takes_the_change_stream_several_steps() {
+        let one = |entry: Map| {
+            let entry = Document::new(entry.to_vec().expect("encodes")).expect("valid");
+            is_one_step(entry.as_doc()).expect("an entry")
+        };
+        let numbered = |mut entry: Map| {
+            entry.insert("txnNumber", 5_i64);
+            entry
+        };
+        assert!(one(doc! { "op": "i", "ns": "d.c", "o": { "_id": 1, "applyOps": 1 } }));
+        assert!(one(numbered(doc! { "op": "i", "ns": "d.c", "o": { "_id": 1 } })));
+        assert!(one(doc! { "op": "c", "ns": "d.$cmd", "o": { "drop": "c" } }));
+        assert!(one(doc! { "op": "c", "ns": "admin.$cmd", "o": { "commitTransaction": 1 } }));
+        assert!(one(numbered(apply(doc! {}))), "a transaction");
+        assert!(!one(apply(doc! {})), "many documents");
+        let mut retryable = numbered(apply(doc! {}));
+        retryable.insert("multiOpType", 1);
+        assert!(!one(retryable), "many documents, and may be retried");
     }
 
     #[test]

@@ -26,10 +26,8 @@ impl Config {
             .set("target.uri", &quoted(target))
             .set("target.max_connections", "4")
             .set("http.listen", &format!("\"127.0.0.1:{port}\""))
+            .set("source.reader", &quoted(&reader_of_this_run()))
             .set("log.format", "\"json\"");
-        if let Some(reader) = reader_of_this_run() {
-            config.set("source.reader", &quoted(&reader));
-        }
         config
     }
 
@@ -79,12 +77,13 @@ impl Config {
     }
 }
 
-/// Which reader all tests are to use: TAILWATER_TEST_READER, else the daemon's default.
-fn reader_of_this_run() -> Option<String> {
+/// Which reader all tests are to use that say nothing else: TAILWATER_TEST_READER, else the change stream. Never `auto`, which
+/// would be the oplog in both of the runs that the suite has.
+fn reader_of_this_run() -> String {
     const READERS: [&str; 2] = ["change_stream", "oplog"];
-    let reader = std::env::var("TAILWATER_TEST_READER").ok()?;
+    let reader = std::env::var("TAILWATER_TEST_READER").unwrap_or_else(|_| READERS[0].to_owned());
     assert!(READERS.contains(&reader.as_str()), "TAILWATER_TEST_READER is {reader:?} and none of {READERS:?}");
-    Some(reader)
+    reader
 }
 
 /// A port that nobody listens on right now.

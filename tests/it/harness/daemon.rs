@@ -155,6 +155,11 @@ impl Daemon {
         kib / 1024
     }
 
+    /// All of its log, over restarts.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// The last lines of its log, for the message of a failed test.
     pub fn log_tail(&self) -> String {
         tail(&self.log)
