@@ -87,7 +87,8 @@ pub struct RouterParts {
 /// See the module.
 pub struct Router {
     parts: RouterParts,
-    lanes: HashMap<CollectionId, Handle>,
+    /// The lanes, and the names of their collections.
+    lanes: HashMap<CollectionId, (Handle, Namespace)>,
     next_lane: u64,
     executors: Vec<mpsc::Sender<Ticket>>,
     /// Which executor a database has, and its shared name.
@@ -114,7 +115,6 @@ struct Handle {
     lane: LaneId,
     input: mpsc::Sender<LaneInput>,
     executor: usize,
-    namespace: Namespace,
 }
 
 /// Changes that are not sent yet.
@@ -353,8 +353,8 @@ impl Router {
         }
         let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
         self.change_names(handle, change).await?;
-        if let Some(handle) = self.lanes.get_mut(&id) {
-            handle.namespace = to;
+        if let Some((_, name)) = self.lanes.get_mut(&id) {
+            *name = to;
         }
         Ok(())
     }
@@ -362,7 +362,7 @@ impl Router {
     /// MongoDB has dropped each collection before; what is left here goes too.
     async fn drop_database(&mut self, change: Change) -> Result<()> {
         let here = |namespace: &Namespace| namespace.database == change.namespace.database;
-        let lanes = self.lanes.iter().filter(|(_, handle)| here(&handle.namespace)).map(|(id, _)| *id);
+        let lanes = self.lanes.iter().filter(|(_, (_, name))| here(name)).map(|(id, _)| *id);
         let waiting = self.parts.collections.values().filter(|known| here(known.namespace())).map(Collection::id);
         for id in lanes.chain(waiting).collect::<Vec<_>>() {
             self.drop_collection(id, change.clone()).await?;
@@ -376,7 +376,7 @@ impl Router {
 
     /// The lane of a collection, opened if need be; `None` for one that is not replicated.
     async fn lane(&mut self, id: CollectionId, namespace: &Namespace) -> Result<Option<Handle>> {
-        if let Some(handle) = self.lanes.get(&id) {
+        if let Some((handle, _)) = self.lanes.get(&id) {
             return Ok(Some(handle.clone()));
         }
         let collection = match self.parts.collections.remove(&id) {
@@ -393,10 +393,11 @@ impl Router {
         let open = Ticket::Open { home: executor, lane, output: write_sets };
         self.send(self.writer_for(executor), open).await?;
         let quarantined = self.parts.quarantined.remove(&id).unwrap_or_default();
-        let handle = Handle { lane, input: changes, executor, namespace: collection.namespace().clone() };
+        let handle = Handle { lane, input: changes, executor };
+        let name = collection.namespace().clone();
         let copying = self.parts.copies.of(id).cloned();
         (self.parts.start_lane)(LaneParts { collection, database, quarantined, copying, input, output });
-        self.lanes.insert(id, handle.clone());
+        self.lanes.insert(id, (handle.clone(), name));
         Ok(Some(handle))
     }
 

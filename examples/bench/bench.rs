@@ -39,6 +39,7 @@ pub fn words(reader: ReaderKind) -> &'static str {
     match reader {
         ReaderKind::ChangeStream => "change stream",
         ReaderKind::Oplog => "oplog",
+        ReaderKind::Auto => "reader of its choice",
     }
 }
 
@@ -47,6 +48,7 @@ pub fn word(reader: ReaderKind) -> &'static str {
     match reader {
         ReaderKind::ChangeStream => "change_stream",
         ReaderKind::Oplog => "oplog",
+        ReaderKind::Auto => "auto",
     }
 }
 

@@ -71,7 +71,7 @@ impl Bench {
         let after = Timestamp { time: from.seconds, increment: from.ordinal + 1 };
         let (database, command, count): (_, _, fn(&RawArray) -> Result<u64>) = match reader {
             ReaderKind::ChangeStream => ("admin", stream(after), events),
-            ReaderKind::Oplog => ("local", tail(after), operations),
+            ReaderKind::Oplog | ReaderKind::Auto => ("local", tail(after), operations),
         };
         let start = Instant::now();
         let database = self.mongodb.database(database);

@@ -10,33 +10,38 @@ use super::write_set::Anomaly;
 /// Bytes that a row may waste before it is made compact.
 const COMPACT_FROM: usize = 1 << 16;
 
-/// Where one column's value lies in the arena. A row has one for each column up to its last, so they are kept small.
+/// Where one column's value lies in the arena. Rows of wide tables mention few columns, and many rows wait to be written, so
+/// that only what is mentioned has one, and they are small.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Slot {
+    column: u32,
     start: u32,
-    /// Bytes, or one of the two below.
+    /// Bytes, or [`NULL`].
     length: u32,
 }
 
-/// The length of a cell that is not mentioned: a whole row stores NULL, a patch leaves the column alone.
-const ABSENT: u32 = u32::MAX;
 /// The length of SQL NULL.
-const NULL: u32 = u32::MAX - 1;
+const NULL: u32 = u32::MAX;
 
 impl Slot {
-    const ABSENT: Self = Self { start: 0, length: ABSENT };
-    const NULL: Self = Self { start: 0, length: NULL };
-
     /// The arena of a row holds what comes of one document of 16 MiB, many times over, before it is made compact.
-    fn at(start: usize, end: usize) -> Self {
-        let start = u32::try_from(start).unwrap_or(u32::MAX);
-        Self { start, length: u32::try_from(end).unwrap_or(u32::MAX).saturating_sub(start) }
+    fn at(column: usize, start: usize, end: usize) -> Self {
+        let small = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        Self { column: small(column), start: small(start), length: small(end.saturating_sub(start)) }
     }
 
-    /// Where the bytes are.
-    fn range(self) -> Option<std::ops::Range<usize>> {
+    fn null(column: usize) -> Self {
+        Self { length: NULL, ..Self::at(column, 0, 0) }
+    }
+
+    fn column(&self) -> usize {
+        usize::try_from(self.column).unwrap_or(usize::MAX)
+    }
+
+    /// Where the bytes are; `None` for NULL.
+    fn range(&self) -> Option<std::ops::Range<usize>> {
         let at = |offset: u32| usize::try_from(offset).unwrap_or(usize::MAX);
-        (self.length < NULL).then(|| at(self.start)..at(self.start) + at(self.length))
+        (self.length != NULL).then(|| at(self.start)..at(self.start) + at(self.length))
     }
 }
 
@@ -62,10 +67,12 @@ pub struct Original {
     pub position: Option<Position>,
 }
 
-/// The cells of one row, by column position; one arena holds all bytes.
+/// The cells of one row, by column position; one arena holds all bytes. A column that is not mentioned is NULL in a whole row,
+/// and left alone by a patch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Row {
     arena: Vec<u8>,
+    /// In the order of the columns.
     slots: Vec<Slot>,
     /// Bytes of the arena that no slot points to any more.
     garbage: usize,
@@ -113,10 +120,33 @@ impl Row {
     /// The cell of a column.
     #[must_use]
     pub fn cell(&self, column: usize) -> Cell<'_> {
-        match self.slots.get(column) {
-            None | Some(&Slot::ABSENT) => Cell::Absent,
-            Some(&Slot::NULL) => Cell::Null,
-            Some(slot) => Cell::Value(slot.range().and_then(|range| self.arena.get(range)).unwrap_or_default()),
+        match self.find(column) {
+            Ok(at) => self.slots.get(at).map_or(Cell::Absent, |slot| self.value(slot)),
+            Err(_) => Cell::Absent,
+        }
+    }
+
+    /// The cells of columns from one on, in order; what is beyond the last that is mentioned is not mentioned.
+    pub fn cells(&self, from: usize) -> impl Iterator<Item = Cell<'_>> {
+        let first = self.find(from).unwrap_or_else(|at| at);
+        let mut slots = self.slots.get(first..).unwrap_or_default().iter().peekable();
+        (from..).map(move |column| match slots.next_if(|slot| slot.column() == column) {
+            Some(slot) => self.value(slot),
+            None => Cell::Absent,
+        })
+    }
+
+    fn value(&self, slot: &Slot) -> Cell<'_> {
+        slot.range().map_or(Cell::Null, |range| Cell::Value(self.arena.get(range).unwrap_or_default()))
+    }
+
+    /// The slot of a column, or its place.
+    fn find(&self, column: usize) -> Result<usize, usize> {
+        match self.slots.last() {
+            None => Err(0),
+            // Mostly cells come in the order of their columns.
+            Some(last) if last.column() < column => Err(self.slots.len()),
+            Some(_) => self.slots.binary_search_by_key(&column, Slot::column),
         }
     }
 
@@ -131,7 +161,7 @@ impl Row {
             return Err(error);
         }
         let end = self.arena.len();
-        self.place(column, Slot::at(start, end));
+        self.place(Slot::at(column, start, end));
         Ok(())
     }
 
@@ -139,22 +169,24 @@ impl Row {
     pub fn set(&mut self, column: usize, bytes: &[u8]) {
         let start = self.arena.len();
         self.arena.extend_from_slice(bytes);
-        self.place(column, Slot::at(start, self.arena.len()));
+        self.place(Slot::at(column, start, self.arena.len()));
     }
 
     /// Sets a cell to NULL.
     pub fn set_null(&mut self, column: usize) {
-        self.place(column, Slot::NULL);
+        self.place(Slot::null(column));
     }
 
-    fn place(&mut self, column: usize, slot: Slot) {
-        if self.slots.len() <= column {
-            self.slots.resize(column + 1, Slot::ABSENT);
-        }
-        if let Some(place) = self.slots.get_mut(column)
-            && let Some(range) = std::mem::replace(place, slot).range()
-        {
-            self.garbage += range.len();
+    fn place(&mut self, slot: Slot) {
+        match self.find(slot.column()) {
+            Err(at) => self.slots.insert(at, slot),
+            Ok(at) => {
+                if let Some(place) = self.slots.get_mut(at)
+                    && let Some(range) = std::mem::replace(place, slot).range()
+                {
+                    self.garbage += range.len();
+                }
+            }
         }
         // A row that is changed many times in one batch must not keep all that it ever held.
         if self.garbage > COMPACT_FROM && self.garbage > self.arena.len() / 2 {
@@ -168,7 +200,7 @@ impl Row {
             if let Some(range) = slot.range() {
                 let from = arena.len();
                 arena.extend_from_slice(self.arena.get(range).unwrap_or_default());
-                *slot = Slot::at(from, arena.len());
+                *slot = Slot::at(slot.column(), from, arena.len());
             }
         }
         self.arena = arena;
@@ -212,11 +244,10 @@ impl Row {
         if later.source.is_some() {
             self.source.clone_from(&later.source);
         }
-        for column in 0..later.slots.len() {
-            match later.cell(column) {
-                Cell::Absent => {}
-                Cell::Null => self.set_null(column),
-                Cell::Value(bytes) => self.set(column, bytes),
+        for slot in &later.slots {
+            match later.value(slot) {
+                Cell::Absent | Cell::Null => self.set_null(slot.column()),
+                Cell::Value(bytes) => self.set(slot.column(), bytes),
             }
         }
         for original in &later.originals {
@@ -226,7 +257,7 @@ impl Row {
 
     /// The columns that are mentioned.
     pub fn mentioned(&self) -> impl Iterator<Item = usize> + '_ {
-        self.slots.iter().enumerate().filter(|(_, slot)| **slot != Slot::ABSENT).map(|(column, _)| column)
+        self.slots.iter().map(Slot::column)
     }
 
     /// Bytes in memory.

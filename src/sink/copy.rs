@@ -3,7 +3,6 @@
 //! In: rows by table, encoded while the documents of a server batch are walked. Out: one COPY per table and server batch,
 //! and the range's mark, committed together. Format: PostgreSQL manual, `COPY`, *Binary Format*.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use super::wide::{How, LeftOut, surely_fits, write_fitting};
 use super::write::write;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::row::{Cell, Key, Row};
-use crate::model::table::{SharedTable, Table, TableId};
+use crate::model::table::{SharedTable, Table};
 
 /// Signature, flags and the length of the header's extension.
 const HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -30,7 +29,10 @@ const NULL: [u8; 4] = (-1i32).to_be_bytes();
 /// The rows of some documents, encoded for COPY.
 #[derive(Debug, Default)]
 pub(super) struct CopyRows {
-    tables: HashMap<TableId, (SharedTable, Encoder)>,
+    /// The tables of a collection are few.
+    tables: Vec<(SharedTable, Encoder)>,
+    /// Where the last row went.
+    last: usize,
     /// Rows that may be too wide; they are written one by one.
     wide: Vec<(SharedTable, Key, Row)>,
 }
@@ -39,7 +41,7 @@ impl CopyRows {
     /// Bytes collected.
     pub(super) fn weight(&self) -> usize {
         let wide: usize = self.wide.iter().map(|(_, _, row)| row.weight()).sum();
-        self.tables.values().map(|(_, rows)| rows.weight()).sum::<usize>() + wide
+        self.tables.iter().map(|(_, rows)| rows.weight()).sum::<usize>() + wide
     }
 
     /// Adds a row; `source` goes into `_source`, where a table has that.
@@ -51,8 +53,15 @@ impl CopyRows {
             }
             return self.wide.push((SharedTable::clone(table), key.clone(), row));
         }
-        let (_, rows) = self.tables.entry(table.id).or_insert_with(|| (SharedTable::clone(table), Encoder::default()));
-        rows.row(table, key, row, source.map(|source| &**source));
+        let is_it = |at: &usize| self.tables.get(*at).is_some_and(|(known, _)| known.id == table.id);
+        let at = Some(self.last).filter(is_it).or_else(|| (0..self.tables.len()).find(is_it));
+        self.last = at.unwrap_or_else(|| {
+            self.tables.push((SharedTable::clone(table), Encoder::default()));
+            self.tables.len() - 1
+        });
+        if let Some((_, rows)) = self.tables.get_mut(self.last) {
+            rows.row(table, key, row, source.map(|source| &**source));
+        }
     }
 }
 
@@ -83,8 +92,8 @@ impl Encoder {
         for cell in key.cells() {
             field(out, cell);
         }
-        for column in table.key..table.columns.len() {
-            match row.cell(column) {
+        for cell in row.cells(table.key).take(table.columns.len() - table.key) {
+            match cell {
                 Cell::Absent | Cell::Null => out.extend_from_slice(&NULL),
                 Cell::Value(bytes) => field(out, bytes),
             }
@@ -181,7 +190,7 @@ impl<'f> RangeCopy<'f> {
     }
 
     async fn send(&self, rows: CopyRows) -> Result<Vec<LeftOut>> {
-        for (table, rows) in rows.tables.into_values() {
+        for (table, rows) in rows.tables {
             let copied = send(self.client()?, &table, rows.finish()).await;
             copied.map_err(|error| fault(Stage::Snapshot, &format!("copying into {}", table.qualified()), &error))?;
         }

@@ -79,7 +79,7 @@ impl Target {
     pub async fn missing_metadata(&self, tables: &[SharedTable]) -> Result<Vec<String>> {
         let client = self.client().await?;
         let mut missing = Vec::new();
-        for table in tables {
+        for table in tables.iter().filter(|table| table.metadata.any()) {
             let there = columns(&client, table).await?;
             for (name, ty) in table.metadata.columns() {
                 match there.iter().find(|(column, _)| column == name) {

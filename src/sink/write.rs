@@ -240,8 +240,8 @@ async fn upsert(client: &Object, table: &Table, rows: &[(Key, Row)]) -> Result<(
     let mut params: Vec<ArrayParam> = table.columns.iter().map(|column| ArrayParam::new(column.ty)).collect();
     for (key, row) in rows {
         push_key(&mut params, key);
-        for (index, param) in params.iter_mut().enumerate().skip(table.key) {
-            param.push(row.cell(index));
+        for (param, cell) in params.iter_mut().skip(table.key).zip(row.cells(table.key)) {
+            param.push(cell);
         }
     }
     let mut types: Vec<Type> = table.columns.iter().map(|column| array_type(column.ty)).collect();
