@@ -65,9 +65,7 @@ impl Lane {
         while let Some(input) = input.recv().await {
             let converted = match input {
                 LaneInput::Changes { changes, permit } => self.changes(changes, permit).await,
-                LaneInput::Lesson(lesson) => {
-                    Ok(Converted { write_sets: vec![self.learn(lesson).await], permit: None })
-                }
+                LaneInput::Lesson(lesson) => Ok(Converted { write_sets: vec![self.learn(lesson).await], permit: None }),
                 LaneInput::Settled(settled) => {
                     let _ = settled.send(()); // the router may have stopped; then nobody waits
                     continue;

@@ -10,7 +10,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
@@ -89,6 +89,8 @@ pub struct Router {
     parts: RouterParts,
     /// The lanes, and the names of their collections.
     lanes: HashMap<CollectionId, (Handle, Namespace)>,
+    /// Collections that are not replicated under the names that they have.
+    ignored: HashSet<CollectionId>,
     next_lane: u64,
     executors: Vec<mpsc::Sender<Ticket>>,
     /// Which executor a database has, and its shared name.
@@ -166,6 +168,7 @@ impl Router {
         Self {
             parts,
             lanes: HashMap::new(),
+            ignored: HashSet::new(),
             next_lane: 0,
             executors: Vec::new(),
             databases: HashMap::new(),
@@ -307,7 +310,13 @@ impl Router {
             | Operation::Update { .. }
             | Operation::Delete { .. }
             | Operation::Retry { .. } => {
-                let Some(handle) = self.lane(id, &change.namespace).await? else { return Ok(()) };
+                if self.ignored.contains(&id) {
+                    return Ok(());
+                }
+                let Some(handle) = self.lane(id, &change.namespace).await? else {
+                    self.ignored.insert(id);
+                    return Ok(());
+                };
                 self.push(handle, change, permit).await
             }
             Operation::Create => {
@@ -341,6 +350,7 @@ impl Router {
             self.drop_collection(victim, drop).await?;
         }
         let id = change.collection;
+        self.ignored.remove(&id);
         let selected = self.parts.filter.selects(&to);
         if !self.is_known(id) {
             // It was not replicated under its old name, so its documents are not here.

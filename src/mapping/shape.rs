@@ -247,12 +247,7 @@ fn holds_documents(array: Doc<'_>) -> Result<bool, Malformed> {
 }
 
 /// The field of that name below `path`, made where it is missing.
-pub(super) fn field_mut<'f>(
-    fields: &'f mut Fields,
-    policies: &Policies,
-    path: &[String],
-    name: &str,
-) -> &'f mut Field {
+pub(super) fn field_mut<'f>(fields: &'f mut Fields, policies: &Policies, path: &[String], name: &str) -> &'f mut Field {
     fields.get_or_insert_with(name, || Field::new(policies.of(path, name)))
 }
 

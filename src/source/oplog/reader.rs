@@ -27,6 +27,8 @@ use crate::source::{EVENTS, More, Source, primary};
 /// How long the server waits for an entry before it answers that there is none.
 const IDLE_ANSWER: Duration = Duration::from_millis(25);
 const DOING: &str = "follow the oplog";
+/// Bytes of changes that are given out together: they are copies of what lies in the reply, and nobody's yet.
+const CHANGES: usize = 2 << 20;
 
 /// An open reader. Dropping it closes the cursor.
 #[derive(Debug)]
@@ -149,6 +151,8 @@ pub(super) fn first_entry(reply: &Reply, site: Site<'_>) -> Result<Option<OpTime
 enum Stop {
     /// All its entries are done.
     End,
+    /// There are enough changes for now.
+    Enough,
     /// A transaction ends with the next one, and has earlier entries.
     Chain(OpTime, OpTime),
 }
@@ -182,11 +186,14 @@ impl OplogReader {
         let (read, stop) = self.read(&reply, done, &mut changes, site)?;
         if let Stop::Chain(at, previous) = stop {
             self.chain = Some(Chain::back_from(&self.source, at, previous).await?);
+        }
+        let whole = self.chain.is_none();
+        let more = !matches!(stop, Stop::End);
+        if more {
             self.reply = Some((reply, read));
         }
         let server_time = reported.max(self.position.cluster_time());
-        let whole = self.chain.is_none();
-        let caught_up = whole && (empty || self.position.cluster_time() >= server_time);
+        let caught_up = !more && (empty || self.position.cluster_time() >= server_time);
         Ok(StreamBatch { changes, watermark: whole.then(|| self.position.clone()), server_time, caught_up })
     }
 
@@ -225,12 +232,18 @@ impl OplogReader {
     fn read(&mut self, reply: &Reply, done: usize, changes: &mut Vec<Change>, site: Site<'_>) -> Result<(usize, Stop)> {
         let malformed = |error| malformed(error, site);
         let mut read = done;
+        let mut weight = 0;
         for entry in reply.documents().map_err(malformed)?.skip(done) {
             let entry = Entry::read(entry.map_err(malformed)?).map_err(damaged)?;
             if let Some(previous) = self.chain_before(&entry) {
                 return Ok((read, Stop::Chain(entry.at, previous)));
             }
+            if weight >= CHANGES {
+                return Ok((read, Stop::Enough));
+            }
+            let before = changes.len();
             self.entry(&entry, changes)?;
+            weight += changes.iter().skip(before).map(Change::weight).sum::<usize>();
             read += 1;
         }
         Ok((read, Stop::End))
