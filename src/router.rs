@@ -7,14 +7,16 @@
 //! to any lane until it is converted. So names are taken and given back in source order, although lanes run side by side.
 //! Dropping the router ends the flow: lanes convert what they have, executors commit what is whole, and both end.
 
+mod round;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use self::round::{Part, Round};
 use crate::copying::{Copies, Copying};
 use crate::error::{Error, Kind, Result, Stage};
 use crate::mapping::collection::{Collection, Shared};
@@ -29,12 +31,6 @@ use crate::model::write_set::Waiting;
 /// memory limit; this only keeps one lane from taking all of it. One ticket asks for one of each lane only, so an executor
 /// that waits for another lane never keeps this from moving.
 const LANE_DEPTH: usize = 4;
-
-/// Changes of one lane that are handed out together, at most: while it converts them, the executor has others to take.
-const PART_LENGTH: usize = 256;
-
-/// Changes of all lanes that are handed out together, at most.
-const ROUND_LENGTH: usize = 16_384;
 
 /// What a lane is started with.
 pub struct LaneParts {
@@ -117,48 +113,6 @@ struct Handle {
     lane: LaneId,
     input: mpsc::Sender<LaneInput>,
     executor: usize,
-}
-
-/// Changes that are not sent yet.
-#[derive(Default)]
-struct Round {
-    parts: HashMap<LaneId, Part>,
-    /// How many changes.
-    length: usize,
-    /// Executors that get something: the lanes, and whether a commit may follow.
-    tickets: BTreeMap<usize, (Vec<LaneId>, bool)>,
-}
-
-/// What one lane gets of them.
-struct Part {
-    to: mpsc::Sender<LaneInput>,
-    changes: Vec<Change>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Round {
-    /// True when a change of that lane has to wait until these are sent.
-    fn is_full(&self, handle: &Handle, in_order: bool) -> bool {
-        match self.parts.get(&handle.lane) {
-            Some(part) => part.changes.len() >= PART_LENGTH,
-            None => self.length >= ROUND_LENGTH || (in_order && self.length > 0),
-        }
-    }
-
-    fn add(&mut self, handle: &Handle, writer: usize, change: Change, permit: Option<OwnedSemaphorePermit>) {
-        let (lanes, boundary) = self.tickets.entry(writer).or_default();
-        *boundary = change.boundary;
-        let part = self.parts.entry(handle.lane).or_insert_with(|| {
-            lanes.push(handle.lane);
-            Part { to: handle.input.clone(), changes: Vec::new(), permit: None }
-        });
-        match (&mut part.permit, permit) {
-            (Some(all), Some(permit)) => all.merge(permit),
-            (none, permit) => *none = none.take().or(permit),
-        }
-        part.changes.push(change);
-        self.length += 1;
-    }
 }
 
 impl Router {

@@ -105,7 +105,7 @@ impl Change {
     #[must_use]
     pub fn weight(&self) -> usize {
         // The fixed part: names, position, and the row images' headers that it will become.
-        const FIXED: usize = 384;
+        const FIXED: usize = 256;
         FIXED
             + match &self.operation {
                 Operation::Insert { document } | Operation::Replace { document } => document.len(),

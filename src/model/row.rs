@@ -364,3 +364,43 @@ impl RowChange {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(row: &Row, from: usize, count: usize) -> Vec<Option<&[u8]>> {
+        let value = |cell| if let Cell::Value(bytes) = cell { Some(bytes) } else { None };
+        row.cells(from).take(count).map(value).collect()
+    }
+
+    #[test]
+    fn cells_are_found_in_whatever_order_they_were_set() {
+        let mut row = Row::default();
+        for column in [7, 1, 900, 3] {
+            row.set(column, column.to_string().as_bytes());
+        }
+        row.set(3, b"three");
+        row.set_null(1);
+        assert_eq!(row.mentioned().collect::<Vec<_>>(), [1, 3, 7, 900]);
+        assert_eq!((row.cell(1), row.cell(2), row.cell(3)), (Cell::Null, Cell::Absent, Cell::Value(b"three")));
+        assert_eq!(cells(&row, 2, 6), [None, Some(b"three".as_slice()), None, None, None, Some(b"7")]);
+        assert_eq!((cells(&row, 900, 2), cells(&row, 901, 1)), (vec![Some(b"900".as_slice()), None], vec![None]));
+        let mut later = Row::default();
+        later.set(2, b"two");
+        later.set_null(7);
+        row.merge(&later);
+        assert_eq!((row.cell(2), row.cell(7), row.cell(900)), (Cell::Value(b"two"), Cell::Null, Cell::Value(b"900")));
+    }
+
+    #[test]
+    fn a_row_that_is_changed_often_stays_small() {
+        let mut row = Row::default();
+        row.set(1, b"stays");
+        for n in 0..100_u8 {
+            row.set(0, &[n; 5000]);
+        }
+        assert!(row.weight() < 3 * COMPACT_FROM);
+        assert_eq!((row.cell(0), row.cell(1)), (Cell::Value([99; 5000].as_slice()), Cell::Value(b"stays")));
+    }
+}

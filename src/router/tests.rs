@@ -8,6 +8,9 @@ use crate::model::bson::Document;
 /// The changes that lanes have taken, in the order of taking: collection and operation.
 static TAKEN: Mutex<Vec<(String, &'static str)>> = Mutex::new(Vec::new());
 
+/// How many changes each lane was given at a time.
+static PARTS: Mutex<Vec<(String, usize)>> = Mutex::new(Vec::new());
+
 /// The lane of `slow` lets everybody else go first before each change.
 fn start_lane(mut parts: LaneParts) {
     tokio::spawn(async move {
@@ -20,6 +23,7 @@ fn start_lane(mut parts: LaneParts) {
                 LaneInput::Changes { changes, .. } => {
                     let taken = changes.iter().map(|change| (name.clone(), change.operation.name()));
                     TAKEN.lock().expect("no panic before").extend(taken);
+                    PARTS.lock().expect("no panic before").push((name.clone(), changes.len()));
                 }
                 LaneInput::Lesson(_) => unreachable!("nothing is copied here"),
                 LaneInput::Settled(settled) => settled.send(()).expect("the router waits"),
@@ -29,13 +33,21 @@ fn start_lane(mut parts: LaneParts) {
     });
 }
 
-fn router() -> Router {
-    let start_executor = || {
+type Tickets = Arc<Mutex<Vec<(usize, bool)>>>;
+
+/// A router with executors that note how many lanes each ticket names, and whether a commit may follow.
+fn router(tickets: &Tickets) -> Router {
+    let seen = Arc::clone(tickets);
+    let start_executor = move || {
         let (sender, mut tickets) = mpsc::channel(8);
+        let seen = Arc::clone(&seen);
         // A lane's output lives as long as somebody may read it.
         tokio::spawn(async move {
             let mut outputs = Vec::new();
             while let Some(ticket) = tickets.recv().await {
+                if let Ticket::Take { lanes, boundary } = &ticket {
+                    seen.lock().expect("no panic before").push((lanes.len(), *boundary));
+                }
                 outputs.push(ticket);
             }
         });
@@ -64,7 +76,12 @@ fn router() -> Router {
 }
 
 fn change(collection: &str, operation: Operation) -> Change {
-    let id = if collection == "slow" { 1 } else { 2 };
+    let id = match collection {
+        "slow" => 1,
+        "even" => 3,
+        "odd" => 4,
+        _ => 2,
+    };
     Change {
         position: Position::parse("8260000000000000010000").expect("a token"),
         namespace: Namespace::new("shop", collection),
@@ -82,7 +99,7 @@ fn insert() -> Operation {
 /// dropped tables, which are still there when PostgreSQL gets to it.
 #[tokio::test]
 async fn a_drop_is_converted_after_all_that_comes_before_it_and_before_all_that_follows() {
-    let mut router = router();
+    let mut router = router(&Tickets::default());
     let changes = vec![
         change("quick", insert()),
         change("slow", insert()),
@@ -93,4 +110,22 @@ async fn a_drop_is_converted_after_all_that_comes_before_it_and_before_all_that_
     let taken = TAKEN.lock().expect("no panic before").clone();
     let taken: Vec<_> = taken.iter().map(|(collection, operation)| (collection.as_str(), *operation)).collect();
     assert_eq!(taken, [("quick", "insert"), ("slow", "insert"), ("quick", "drop"), ("slow", "rename")]);
+}
+
+#[tokio::test]
+async fn what_many_collections_get_in_turn_is_handed_out_together() {
+    let tickets = Tickets::default();
+    let mut router = router(&tickets);
+    let parts = |name: &str| {
+        let parts = PARTS.lock().expect("no panic before");
+        parts.iter().filter(|(lane, _)| lane == name).map(|(_, changes)| *changes).collect::<Vec<_>>()
+    };
+    let in_turn = |n: usize| change(if n.is_multiple_of(2) { "even" } else { "odd" }, insert());
+    let mut changes: Vec<Change> = (0..600).map(in_turn).collect();
+    // The last is one of a source transaction that has not ended.
+    changes.extend([Change { boundary: false, ..in_turn(0) }]);
+    router.route(changes).await.expect("routed");
+    router.settle().await.expect("settled");
+    assert_eq!((parts("even"), parts("odd")), (vec![256, 45], vec![256, 44]));
+    assert_eq!(*tickets.lock().expect("no panic before"), [(2, true), (2, false)]);
 }

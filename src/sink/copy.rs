@@ -3,11 +3,13 @@
 //! In: rows by table, encoded while the documents of a server batch are walked. Out: one COPY per table and server batch,
 //! and the range's mark, committed together. Format: PostgreSQL manual, `COPY`, *Binary Format*.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use deadpool_postgres::Object;
 use futures_util::SinkExt;
+use tokio_postgres::CopyInSink;
 
 use super::catalog::CatalogWriter;
 use super::faults::fault;
@@ -65,26 +67,32 @@ impl CopyRows {
     }
 }
 
+/// One message of the protocol; small enough to keep both sides busy, and to be memory that was used before.
+const MESSAGE: usize = 1 << 17;
+
 /// Rows of one table in the format of `COPY … (FORMAT binary)`.
 #[derive(Debug)]
-pub(super) struct Encoder {
+struct Encoder {
+    full: Vec<Bytes>,
+    /// Bytes in those.
+    before: usize,
     bytes: Vec<u8>,
 }
 
 impl Default for Encoder {
     fn default() -> Self {
-        Self { bytes: HEADER.to_vec() }
+        Self { full: Vec::new(), before: 0, bytes: HEADER.to_vec() }
     }
 }
 
 impl Encoder {
     /// Bytes so far.
     fn weight(&self) -> usize {
-        self.bytes.len()
+        self.before + self.bytes.len()
     }
 
     /// Adds a row; `source` goes into `_source`, where the table has that.
-    pub(super) fn row(&mut self, table: &Table, key: &Key, row: &Row, source: Option<&str>) {
+    fn row(&mut self, table: &Table, key: &Key, row: &Row, source: Option<&str>) {
         let out = &mut self.bytes;
         // A table has at most 1,600 columns.
         let fields = table.columns.len() + usize::from(table.metadata.source);
@@ -104,12 +112,24 @@ impl Encoder {
                 None => out.extend_from_slice(&NULL),
             }
         }
+        if self.bytes.len() >= MESSAGE {
+            let next = Vec::with_capacity(MESSAGE + MESSAGE / 8);
+            self.before += self.bytes.len();
+            self.full.push(std::mem::replace(&mut self.bytes, next).into());
+        }
     }
 
-    /// All of it.
-    pub(super) fn finish(mut self) -> Bytes {
+    /// The pieces that are full.
+    fn take(&mut self) -> std::vec::Drain<'_, Bytes> {
+        self.before = 0;
+        self.full.drain(..)
+    }
+
+    /// All of it, in pieces.
+    fn finish(mut self) -> Vec<Bytes> {
         self.bytes.extend_from_slice(&TRAILER);
-        self.bytes.into()
+        self.full.push(self.bytes.into());
+        self.full
     }
 }
 
@@ -119,18 +139,37 @@ fn field(out: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Copies encoded rows into their table.
-pub(super) async fn send(client: &Object, table: &Table, rows: Bytes) -> Result<(), tokio_postgres::Error> {
-    /// One message of the protocol; small enough to keep both sides busy.
-    const MESSAGE: usize = 1 << 18;
-    let statement = client.prepare_cached(&sql::copy(table)).await?;
-    let sink = client.copy_in(&statement).await?;
-    let mut sink = std::pin::pin!(sink);
-    let mut rest = rows;
-    while !rest.is_empty() {
-        let message = rest.split_to(rest.len().min(MESSAGE));
-        sink.send(message).await?;
+async fn send(client: &Object, table: &Table, rows: Vec<Bytes>) -> Result<(), tokio_postgres::Error> {
+    let mut sink = pin!(open(client, table).await?);
+    for piece in rows {
+        sink.feed(piece).await?;
     }
     sink.finish().await.map(|_| ())
+}
+
+/// Copies rows into their table; each is let go when it is encoded.
+pub(super) async fn copy_rows(
+    client: &Object,
+    table: &Table,
+    rows: Vec<(Key, Row)>,
+) -> Result<(), tokio_postgres::Error> {
+    let mut sink = pin!(open(client, table).await?);
+    let mut encoder = Encoder::default();
+    for (key, row) in rows {
+        encoder.row(table, &key, &row, row.source());
+        for piece in encoder.take() {
+            sink.feed(piece).await?;
+        }
+    }
+    for piece in encoder.finish() {
+        sink.feed(piece).await?;
+    }
+    sink.finish().await.map(|_| ())
+}
+
+async fn open(client: &Object, table: &Table) -> Result<CopyInSink<Bytes>, tokio_postgres::Error> {
+    let statement = client.prepare_cached(&sql::copy(table)).await?;
+    client.copy_in(&statement).await
 }
 
 /// One range's transaction. Dropped before its end it takes its connection along, so that nobody else gets a

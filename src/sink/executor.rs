@@ -16,14 +16,13 @@ use tokio_util::task::AbortOnDropHandle;
 use super::batch::{Batch, BatchLimits, Content};
 use super::catalog::CatalogWriter;
 use super::fence::Fence;
-use super::fold::{Fold, TableChanges};
+use super::fold::TableChanges;
 use super::guest::Guest;
 use super::work::{End, Reasons, Work};
 use super::write::delete_orphans;
 use crate::copying::Copies;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::position::{ClusterTime, Position};
-use crate::model::row::RowChange;
 use crate::model::ticket::{Converted, LaneId, Share, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
@@ -182,11 +181,7 @@ impl Executor {
         let time = position.as_ref().map(Position::cluster_time);
         let fresh = fresh && self.parts.exact_after.is_some_and(|exact| time.is_some_and(|time| time > exact));
         for step in steps {
-            match step {
-                Step::Row(change) if fresh => self.row(change, position.as_ref(), Fold::add_fresh),
-                Step::Row(change) => self.row(change, position.as_ref(), Fold::add),
-                other => self.step(other, position.as_ref()).await?,
-            }
+            self.step(step, fresh, position.as_ref()).await?;
         }
         if !held.is_nothing() {
             self.batch.news.held.push(held);
@@ -197,17 +192,15 @@ impl Executor {
         Ok(position.map(|position| (database, position)))
     }
 
-    fn row(&mut self, mut change: RowChange, position: Option<&Position>, add: fn(&mut Fold, RowChange)) {
-        if let Some(position) = position {
-            change.brought_by(position);
-        }
-        add(&mut self.batch.content.fold, change);
-    }
-
-    async fn step(&mut self, step: Step, position: Option<&Position>) -> Result<()> {
+    async fn step(&mut self, step: Step, fresh: bool, position: Option<&Position>) -> Result<()> {
         let content = &mut self.batch.content;
         match step {
-            Step::Row(change) => self.row(change, position, Fold::add),
+            Step::Row(mut change) => {
+                if let Some(position) = position {
+                    change.brought_by(position);
+                }
+                if fresh { content.fold.add_fresh(change) } else { content.fold.add(change) }
+            }
             Step::Ddl(ddl) => self.schema_change(&ddl).await?,
             Step::Anomaly(anomaly) => content.anomalies.push((anomaly, position.cloned())),
             Step::Quarantine(document) => {

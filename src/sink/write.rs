@@ -9,7 +9,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::arrays::{ArrayParam, array_type};
-use super::copy::{Encoder, send};
+use super::copy::copy_rows;
 use super::faults::fault;
 use super::fold::{Diffs, RowState, TableChanges, apply_here, set_json};
 use super::sql;
@@ -25,7 +25,7 @@ const MAX_STATEMENTS: usize = 1000;
 
 /// Bytes of cells in one statement, unless one row has more. Nothing is gained by larger ones, and they exist three
 /// times on the way out. In PostgreSQL an array ends at 1 GiB; `jsonb` there takes up to six times its text (`[0,0,…]`).
-const STATEMENT_BYTES: usize = 16 << 20;
+const STATEMENT_BYTES: usize = 2 << 20;
 
 /// New rows from which on they are copied: a COPY needs one more round trip than an upsert.
 const COPY_ROWS: usize = 8;
@@ -92,7 +92,7 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
         }
     }
     if new.len() >= COPY_ROWS && !table.is_wide() {
-        copy_new(client, &table, &new).await?;
+        copy_new(client, &table, new).await?;
     } else {
         puts.append(&mut new);
     }
@@ -112,13 +112,8 @@ fn is_consequence(error: &Error) -> bool {
 }
 
 /// Copies rows of new documents, which costs PostgreSQL half of an upsert.
-async fn copy_new(client: &Object, table: &SharedTable, rows: &[(Key, Row)]) -> Result<()> {
-    let mut encoder = Encoder::default();
-    for (key, row) in rows {
-        encoder.row(table, key, row, row.source());
-    }
-    let copied = send(client, table, encoder.finish()).await;
-    copied.map_err(|error| {
+async fn copy_new(client: &Object, table: &SharedTable, rows: Vec<(Key, Row)>) -> Result<()> {
+    copy_rows(client, table, rows).await.map_err(|error| {
         if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
             let message = format!("{} has rows of documents that were inserted just now", table.qualified());
             return Error::new(Kind::NotExact, Stage::Sink, message).caused_by(error);

@@ -256,3 +256,24 @@ async fn a_delta_of_a_name_twice_is_not_applied_over_a_later_copy() {
     assert_eq!(case.lines("SELECT f FROM {db}.c").await, ["2"]);
     daemon.sigterm();
 }
+
+/// New rows are copied without a look at what is there; whoever puts some there by hand must not stop the pipeline, or find
+/// them mixed with the source's.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_should_not_be_there_give_way() {
+    let case = Case::new("inexact").await;
+    let daemon = case.start(&case.config());
+    let collection = case.collection("c");
+    let document = |id: i32| doc! {"_id": id, "n": id, "l": [{"x": id}]};
+    collection.insert_one(document(0)).await.expect("inserted");
+    case.expect_equal().await;
+    case.rows("INSERT INTO {db}.c (_id, n) SELECT i, -1 FROM generate_series(1, 50) i").await;
+    case.rows("INSERT INTO {db}.c_l (c__id, _index, x) SELECT i, j, -1 FROM generate_series(1, 50) i, generate_series(0, 3) j")
+        .await;
+    collection.insert_many((1..=50).map(document)).await.expect("inserted");
+    case.expect_equal().await;
+    collection.insert_many((51..=100).map(document)).await.expect("inserted");
+    case.expect_equal().await;
+    assert_eq!(case.logs().matches("going on without counting on their absence").count(), 1);
+    daemon.sigterm();
+}

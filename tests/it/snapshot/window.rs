@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use tokio::task::JoinHandle;
 
@@ -16,35 +17,52 @@ use crate::workload::random::{Random, seed};
 const DOCUMENTS: i32 = 12_000;
 const BYTES: usize = 4000;
 
+/// Writers, each with every so many documents. Together they have a rate that a slow disk hardly changes: the oplog is to wrap
+/// during the copy, and not before it can be read.
+const WRITERS: usize = 6;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// Changes documents all over the collection until it is told to stop; gives how many.
-fn write_everywhere(case: &Case, mut random: Random) -> (Arc<AtomicBool>, JoinHandle<usize>) {
+fn write_everywhere(case: &Case) -> (Arc<AtomicBool>, JoinHandle<usize>) {
     let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
-    let collection = case.collection("large");
-    let text = padding(4 * BYTES);
-    let task = tokio::spawn(async move {
+    let seed = seed("window");
+    let writers: Vec<_> = (0..WRITERS)
+        .map(|writer| {
+            tokio::spawn(write(case.collection("large"), writer, Random::new(seed, writer as u64), Arc::clone(&stop)))
+        })
+        .collect();
+    let all = async {
         let mut done = 0;
-        while !told.load(Ordering::Relaxed) {
-            wait::moment(Duration::from_millis(2)).await;
-            let id = random.below(DOCUMENTS as usize) as i32 - DOCUMENTS / 2;
-            let one = doc! {"_id": id};
-            match random.below(6) {
-                0 => drop(collection.delete_one(one).await.expect("deleted")),
-                1 => drop(collection.insert_one(doc! {"_id": id, "n": 1, "text": &text}).await), // or it is there
-                2 => {
-                    let new = doc! {"n": 2, "text": &text, "l": [{"m": id}]};
-                    drop(collection.replace_one(one, new).upsert(true).await.expect("replaced"));
-                }
-                _ => {
-                    let update = doc! {"$inc": {"n": 1}, "$push": {"l": {"m": id}}, "$set": {"text": &text}};
-                    drop(collection.update_one(one, update).await.expect("updated"));
-                }
-            }
-            done += 1;
+        for writer in writers {
+            done += writer.await.expect("a writer");
         }
         done
-    });
-    (stop, task)
+    };
+    (stop, tokio::spawn(all))
+}
+
+async fn write(collection: Collection<Document>, writer: usize, mut random: Random, stop: Arc<AtomicBool>) -> usize {
+    let text = padding(4 * BYTES);
+    let mut done = 0;
+    while !stop.load(Ordering::Relaxed) {
+        wait::moment(PAUSE).await;
+        let id = (random.below(DOCUMENTS as usize / WRITERS) * WRITERS + writer) as i32 - DOCUMENTS / 2;
+        let one = doc! {"_id": id};
+        match random.below(6) {
+            0 => drop(collection.delete_one(one).await.expect("deleted")),
+            1 => drop(collection.insert_one(doc! {"_id": id, "n": 1, "text": &text}).await), // or it is there
+            2 => {
+                let new = doc! {"n": 2, "text": &text, "l": [{"m": id}]};
+                drop(collection.replace_one(one, new).upsert(true).await.expect("replaced"));
+            }
+            _ => {
+                let update = doc! {"$inc": {"n": 1}, "$push": {"l": {"m": id}}, "$set": {"text": &text}};
+                drop(collection.update_one(one, update).await.expect("updated"));
+            }
+        }
+        done += 1;
+    }
+    done
 }
 
 pub async fn oplog(case: &Case) -> (u32, i64) {
@@ -67,7 +85,7 @@ async fn an_oplog_that_wraps_several_times_during_the_copy_costs_nothing() {
     let servers = Servers::start(&["--oplog-mb", "12", "--mongod-arg", "--syncdelay", "--mongod-arg", "1"]);
     let case = Case::on(&servers, "window").await;
     load(&case, "large", (0..DOCUMENTS).map(|n| (n - DOCUMENTS / 2).into()), BYTES).await;
-    let (stop, writer) = write_everywhere(&case, Random::new(seed("window"), 0));
+    let (stop, writer) = write_everywhere(&case);
     let daemon = case.start(&slowly(&case, "1MiB", 2));
     daemon.until_state("snapshot").await;
     let started = oplog(&case).await.0;
