@@ -62,8 +62,7 @@ pub enum Ticket {
         /// What it makes of each of its inputs, in order.
         output: mpsc::Receiver<Converted>,
     },
-    /// What these lanes make of their next inputs comes now. Changes of one source transaction are never in two of these
-    /// unless nothing but a boundary ends them.
+    /// What these lanes make of one input each comes now. A source transaction may go on in the next of these.
     Take {
         /// The lanes, in any order: their changes change different tables.
         lanes: Vec<LaneId>,

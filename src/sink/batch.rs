@@ -121,8 +121,8 @@ impl Content {
 }
 
 impl Counts {
-    /// Counts changes.
-    pub fn applied(&mut self, database: &Arc<str>, operation: &'static str, changes: u64) {
-        *self.applied.entry((Arc::clone(database), operation)).or_default() += changes;
+    /// Counts a change.
+    pub fn applied(&mut self, database: &Arc<str>, operation: &'static str) {
+        *self.applied.entry((Arc::clone(database), operation)).or_default() += 1;
     }
 }

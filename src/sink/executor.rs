@@ -187,7 +187,7 @@ impl Executor {
             self.batch.news.held.push(held);
         }
         if let Some(operation) = operation {
-            self.batch.news.counts.applied(&database, operation, 1);
+            self.batch.news.counts.applied(&database, operation);
         }
         Ok(position.map(|position| (database, position)))
     }
