@@ -32,7 +32,7 @@ pub type Pass = Arc<OwnedRwLockWriteGuard<()>>;
 
 /// See the module.
 pub struct Copying {
-    database: Box<str>,
+    database: Arc<str>,
     /// `{_id: bound}` between the ranges: range n begins with bound n - 1.
     bounds: Vec<Document>,
     locate: Option<Locate>,
@@ -81,7 +81,7 @@ enum Verdict {
 /// What is known of the ranges when an attempt begins.
 pub struct Begun {
     /// The collection's database.
-    pub database: Box<str>,
+    pub database: Arc<str>,
     /// When each range was read, in order, for those that are copied.
     pub copied: Vec<Option<ClusterTime>>,
     /// Between the ranges, one less than those.

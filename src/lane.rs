@@ -61,9 +61,9 @@ impl Lane {
     }
 
     /// Converts until the input ends or nobody takes the output any more.
-    pub async fn run(mut self, mut input: mpsc::Receiver<LaneInput>, output: mpsc::Sender<Converted>) {
+    pub async fn run(mut self, mut input: mpsc::Receiver<Box<LaneInput>>, output: mpsc::Sender<Box<Converted>>) {
         while let Some(input) = input.recv().await {
-            let converted = match input {
+            let converted = match *input {
                 LaneInput::Changes { changes, permit } => self.changes(changes, permit).await,
                 LaneInput::Lesson(lesson) => Ok(Converted { write_sets: vec![self.learn(lesson).await], permit: None }),
                 LaneInput::Settled(settled) => {
@@ -78,7 +78,7 @@ impl Lane {
                     return; // the executor misses what was to come, which ends this attempt
                 }
             };
-            if output.send(converted).await.is_err() {
+            if output.send(Box::new(converted)).await.is_err() {
                 return; // the executor ended, and with it this attempt of the pipeline
             }
         }
@@ -204,7 +204,8 @@ impl Lane {
 
     /// What one change does to PostgreSQL.
     pub fn convert(&mut self, operation: Operation) -> Vec<Step> {
-        let mut steps = Vec::new();
+        // Mostly one row changes; steps are large, and many of them wait.
+        let mut steps = Vec::with_capacity(1);
         match operation {
             Operation::Insert { document } | Operation::Replace { document } => self.document(document, &mut steps),
             Operation::Update { key, diff } => self.update(&key, diff, &mut steps),
@@ -214,9 +215,12 @@ impl Lane {
             Operation::Rename { to, .. } => self.collection.rename(to),
             Operation::Drop | Operation::DropDatabase => self.collection.drop_all(),
         }
-        let mut all = self.schema_steps();
-        all.append(&mut steps);
-        all
+        let mut schema = self.schema_steps();
+        if schema.is_empty() {
+            return steps; // most changes change no schema
+        }
+        schema.append(&mut steps);
+        schema
     }
 
     /// Schema changes come before the rows that were made for them.

@@ -13,6 +13,7 @@ mod tests;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -32,6 +33,9 @@ use crate::model::write_set::Waiting;
 /// that waits for another lane never keeps this from moving.
 const LANE_DEPTH: usize = 4;
 
+/// While memory is scarce, executors are told to hurry each time that a part of so many of the limit is routed.
+const HURRIES: usize = 8;
+
 /// What a lane is started with.
 pub struct LaneParts {
     /// The mapping of its collection.
@@ -42,10 +46,10 @@ pub struct LaneParts {
     pub quarantined: Waiting,
     /// Its copy, while that matters.
     pub copying: Option<Arc<Copying>>,
-    /// Its changes.
-    pub input: mpsc::Receiver<LaneInput>,
+    /// Its changes. There may be thousands of lanes, and a channel keeps room for 32 of what goes through it.
+    pub input: mpsc::Receiver<Box<LaneInput>>,
     /// What it makes of them.
-    pub output: mpsc::Sender<Converted>,
+    pub output: mpsc::Sender<Box<Converted>>,
 }
 
 /// What the router starts from.
@@ -77,7 +81,7 @@ pub struct RouterParts {
     /// Starts an executor.
     pub start_executor: Box<dyn FnMut() -> mpsc::Sender<Ticket> + Send>,
     /// Told when a database gets its executor.
-    pub assigned: Arc<Mutex<HashMap<Box<str>, usize>>>,
+    pub assigned: Arc<Mutex<HashMap<Arc<str>, usize>>>,
 }
 
 /// See the module.
@@ -89,16 +93,18 @@ pub struct Router {
     ignored: HashSet<CollectionId>,
     next_lane: u64,
     executors: Vec<mpsc::Sender<Ticket>>,
-    /// Which executor a database has, and its shared name.
-    databases: HashMap<Box<str>, (usize, Arc<str>)>,
+    /// Which executor a database has.
+    databases: HashMap<Arc<str>, usize>,
     round: Round,
     /// Lanes that may still have something to convert.
-    busy: HashMap<LaneId, mpsc::Sender<LaneInput>>,
+    busy: HashMap<LaneId, mpsc::Sender<Box<LaneInput>>>,
     /// The executor that has changes of a source transaction whose last change is not routed yet.
     open: Option<usize>,
     joint: Option<Joint>,
-    /// The last watermark.
-    through: Option<Through>,
+    /// The last watermark, and how far the source is ahead of it.
+    through: Option<(Through, Duration)>,
+    /// Bytes routed since executors were told to hurry.
+    unhurried: usize,
 }
 
 /// An executor that writes for others as well, since a source transaction has changes for all of them.
@@ -111,7 +117,7 @@ struct Joint {
 #[derive(Debug, Clone)]
 struct Handle {
     lane: LaneId,
-    input: mpsc::Sender<LaneInput>,
+    input: mpsc::Sender<Box<LaneInput>>,
     executor: usize,
 }
 
@@ -131,6 +137,7 @@ impl Router {
             open: None,
             joint: None,
             through: None,
+            unhurried: 0,
         }
     }
 
@@ -191,17 +198,18 @@ impl Router {
         let ticket = Ticket::Take { lanes: vec![handle.lane], boundary: true };
         self.send(self.writer_for(handle.executor), ticket).await?;
         self.busy.insert(handle.lane, handle.input.clone());
-        handle.input.send(LaneInput::Lesson(lesson)).await.map_err(|_| executor_ended())
+        handle.input.send(Box::new(LaneInput::Lesson(lesson))).await.map_err(|_| executor_ended())
     }
 
-    /// Tells every executor that nothing before a position is still to come.
+    /// Tells every executor that nothing before a position is still to come, and how far the source is ahead of it.
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when an executor has ended.
-    pub async fn watermark(&mut self, through: &Through) -> Result<()> {
-        self.through = Some(through.clone());
+    pub async fn watermark(&mut self, through: &Through, behind: Duration) -> Result<()> {
+        self.through = Some((through.clone(), behind));
         for executor in &self.executors {
-            executor.send(Ticket::Watermark(through.clone())).await.map_err(|_| executor_ended())?;
+            let ticket = Ticket::Watermark { through: through.clone(), behind };
+            executor.send(ticket).await.map_err(|_| executor_ended())?;
         }
         Ok(())
     }
@@ -247,13 +255,29 @@ impl Router {
     /// Waits for memory; what is collected goes on its way first, as it holds some.
     async fn permit(&mut self, weight: usize) -> Result<Option<OwnedSemaphorePermit>> {
         let bytes = u32::try_from(weight.min(self.parts.memory_limit)).unwrap_or(u32::MAX);
+        self.unhurried += weight;
         if let Ok(permit) = Arc::clone(&self.parts.memory).try_acquire_many_owned(bytes) {
+            // What is left is collected while the rest is written.
+            let scarce = self.parts.memory.available_permits() < self.parts.memory_limit / 3;
+            if scarce && self.unhurried > self.parts.memory_limit / HURRIES {
+                self.hurry().await?;
+            }
             return Ok(Some(permit));
         }
-        self.flush().await?;
+        self.hurry().await?;
         // The semaphore is closed when an executor ends, so that nobody waits for memory that never comes back.
         let permit = Arc::clone(&self.parts.memory).acquire_many_owned(bytes).await;
         permit.map(Some).map_err(|_| executor_ended())
+    }
+
+    /// Has what is collected written, here and by all executors.
+    async fn hurry(&mut self) -> Result<()> {
+        self.unhurried = 0;
+        self.flush().await?;
+        for executor in &self.executors {
+            executor.send(Ticket::Hurry).await.map_err(|_| executor_ended())?;
+        }
+        Ok(())
     }
 
     async fn route_one(&mut self, change: Change, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
@@ -264,7 +288,7 @@ impl Router {
             | Operation::Update { .. }
             | Operation::Delete { .. }
             | Operation::Retry { .. } => {
-                if self.ignored.contains(&id) {
+                if !self.ignored.is_empty() && self.ignored.contains(&id) {
                     return Ok(());
                 }
                 let Some(handle) = self.lane(id, &change.namespace).await? else {
@@ -348,7 +372,8 @@ impl Router {
             None if self.parts.filter.selects(namespace) => self.newborn(id, namespace),
             None => return Ok(None),
         };
-        let (executor, database) = self.executor(&namespace.database);
+        let database = Arc::clone(&namespace.database);
+        let executor = self.executor(&database);
         let lane = LaneId(self.next_lane);
         self.next_lane += 1;
         let (changes, input) = mpsc::channel(LANE_DEPTH);
@@ -373,23 +398,23 @@ impl Router {
     }
 
     /// The executor of a database: its own while there are enough, else one that it shares.
-    fn executor(&mut self, database: &str) -> (usize, Arc<str>) {
-        if let Some((executor, name)) = self.databases.get(database) {
-            return (*executor, Arc::clone(name));
+    fn executor(&mut self, database: &Arc<str>) -> usize {
+        if let Some(executor) = self.databases.get(database) {
+            return *executor;
         }
         let at = self.databases.len() % self.parts.max_executors.max(1);
         if at == self.executors.len() {
             let executor = (self.parts.start_executor)();
             // It had nothing of what came before; its channel is empty, so there is room.
-            if let Some(through) = self.through.clone() {
-                let _ = executor.try_send(Ticket::Watermark(through));
+            if let Some((through, behind)) = self.through.clone() {
+                let _ = executor.try_send(Ticket::Watermark { through, behind });
             }
             self.executors.push(executor);
         }
-        let name: Arc<str> = database.into();
-        self.parts.assigned.lock().unwrap_or_else(PoisonError::into_inner).insert(database.into(), at);
-        self.databases.insert(database.into(), (at, Arc::clone(&name)));
-        (at, name)
+        let mut assigned = self.parts.assigned.lock().unwrap_or_else(PoisonError::into_inner);
+        assigned.insert(Arc::clone(database), at);
+        self.databases.insert(Arc::clone(database), at);
+        at
     }
 
     async fn push(&mut self, handle: Handle, change: Change, permit: Option<OwnedSemaphorePermit>) -> Result<()> {
@@ -419,7 +444,7 @@ impl Router {
         let mut waiting = Vec::with_capacity(self.busy.len());
         for (_, lane) in self.busy.drain() {
             let (settled, done) = oneshot::channel();
-            lane.send(LaneInput::Settled(settled)).await.map_err(|_| executor_ended())?;
+            lane.send(Box::new(LaneInput::Settled(settled))).await.map_err(|_| executor_ended())?;
             waiting.push(done);
         }
         for done in waiting {
@@ -435,7 +460,7 @@ impl Router {
             self.send(executor, Ticket::Take { lanes, boundary }).await?;
         }
         for (lane, Part { to, changes, permit }) in parts {
-            to.send(LaneInput::Changes { changes, permit }).await.map_err(|_| executor_ended())?;
+            to.send(Box::new(LaneInput::Changes { changes, permit })).await.map_err(|_| executor_ended())?;
             self.busy.insert(lane, to);
         }
         Ok(())

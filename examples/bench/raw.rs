@@ -53,7 +53,7 @@ impl Bench {
         let read = async || {
             let mut count = 0;
             while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut reader = source.read_range(&collection, range, Some(at)).await?;
+                let mut reader = source.read_range(&collection, range, Some(at), size.mean()).await?;
                 while let Some(batch) = reader.next_batch().await? {
                     count += batch.docs().count();
                 }

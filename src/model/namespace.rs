@@ -1,14 +1,16 @@
 //! Names of databases and collections, and the UUID by which a collection is really known.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// `database.collection`. The database has no dot, the collection may.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Namespace {
     /// Database name.
-    pub database: Box<str>,
+    pub database: Arc<str>,
     /// Collection name.
-    pub collection: Box<str>,
+    pub collection: Arc<str>,
 }
 
 impl Namespace {
@@ -35,6 +37,37 @@ impl Namespace {
 impl fmt::Display for Namespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.database, self.collection)
+    }
+}
+
+/// Namespaces that were named before: many changes name few, and share them.
+#[derive(Debug, Default)]
+pub struct Names {
+    known: HashMap<Box<[u8]>, Namespace>,
+    /// Both names, with a dot between.
+    whole: Vec<u8>,
+}
+
+impl Names {
+    /// Namespaces that are kept at most.
+    const MOST: usize = 10_000;
+
+    /// The namespace of these names. MongoDB accepts names that are not UTF-8; here they are labels, and the UUID is what
+    /// identifies.
+    pub fn get(&mut self, database: &[u8], collection: &[u8]) -> Namespace {
+        self.whole.clear();
+        self.whole.extend_from_slice(database);
+        self.whole.push(b'.');
+        self.whole.extend_from_slice(collection);
+        if let Some(known) = self.known.get(self.whole.as_slice()) {
+            return known.clone();
+        }
+        let namespace = Namespace::new(&String::from_utf8_lossy(database), &String::from_utf8_lossy(collection));
+        if self.known.len() >= Self::MOST {
+            self.known.clear();
+        }
+        self.known.insert(self.whole.as_slice().into(), namespace.clone());
+        namespace
     }
 }
 

@@ -75,13 +75,20 @@ pub struct Row {
     /// In the order of the columns.
     slots: Vec<Slot>,
     /// Bytes of the arena that no slot points to any more.
-    garbage: usize,
+    garbage: u32,
+    /// True when the document is deleted and its rows stay.
+    deleted: bool,
+    /// What few rows have; many rows wait to be written.
+    rare: Option<Box<Rare>>,
+}
+
+/// What few rows have.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Rare {
     /// By column; of the rows of wide tables only (see [`super::table::Table::is_wide`]).
     originals: Vec<Original>,
     /// The change that it comes from, as JSON; of rows of root tables with `_source` only.
     source: Option<Arc<str>>,
-    /// True when the document is deleted and its rows stay.
-    deleted: bool,
 }
 
 impl Row {
@@ -90,20 +97,27 @@ impl Row {
         self.arena.clear();
         self.slots.clear();
         self.garbage = 0;
-        self.originals.clear();
-        self.source = None;
         self.deleted = false;
+        self.rare = None;
+    }
+
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    fn all_originals(&self) -> &[Original] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.originals)
     }
 
     /// The change that it comes from, for `_source`.
     #[must_use]
     pub fn source(&self) -> Option<&str> {
-        self.source.as_deref()
+        self.rare.as_ref()?.source.as_deref()
     }
 
     /// Notes the change that it comes from, as JSON.
     pub fn set_source(&mut self, source: Arc<str>) {
-        self.source = Some(source);
+        self.rare().source = Some(source);
     }
 
     /// True when the document is deleted and its rows stay.
@@ -184,18 +198,20 @@ impl Row {
                 if let Some(place) = self.slots.get_mut(at)
                     && let Some(range) = std::mem::replace(place, slot).range()
                 {
-                    self.garbage += range.len();
+                    self.garbage = self.garbage.saturating_add(u32::try_from(range.len()).unwrap_or(u32::MAX));
                 }
             }
         }
         // A row that is changed many times in one batch must not keep all that it ever held.
-        if self.garbage > COMPACT_FROM && self.garbage > self.arena.len() / 2 {
+        let garbage = usize::try_from(self.garbage).unwrap_or(usize::MAX);
+        if garbage > COMPACT_FROM && garbage > self.arena.len() / 2 {
             self.compact();
         }
     }
 
     fn compact(&mut self) {
-        let mut arena = Vec::with_capacity(self.arena.len() - self.garbage);
+        let kept = self.slots.iter().filter_map(Slot::range).map(|range| range.len()).sum();
+        let mut arena = Vec::with_capacity(kept);
         for slot in &mut self.slots {
             if let Some(range) = slot.range() {
                 let from = arena.len();
@@ -215,12 +231,12 @@ impl Row {
 
     fn keep(&mut self, original: Original, on_top: bool) {
         let (from, to) = self.kept(original.column);
-        self.originals.splice(if on_top { to } else { from }..to, [original]);
+        self.rare().originals.splice(if on_top { to } else { from }..to, [original]);
     }
 
     /// Notes which change brought the values that are kept.
     pub fn brought_by(&mut self, position: &Position) {
-        for original in &mut self.originals {
+        for original in self.rare.iter_mut().flat_map(|rare| &mut rare.originals) {
             original.position = Some(position.clone());
         }
     }
@@ -229,20 +245,21 @@ impl Row {
     #[must_use]
     pub fn originals(&self, column: usize) -> &[Original] {
         let (from, to) = self.kept(column);
-        self.originals.get(from..to).unwrap_or_default()
+        self.all_originals().get(from..to).unwrap_or_default()
     }
 
     fn kept(&self, column: usize) -> (usize, usize) {
-        let from = self.originals.partition_point(|original| original.column < column);
-        let to = self.originals.partition_point(|original| original.column <= column);
+        let originals = self.all_originals();
+        let from = originals.partition_point(|original| original.column < column);
+        let to = originals.partition_point(|original| original.column <= column);
         (from, to)
     }
 
     /// Overwrites with every cell that `later` mentions.
     pub fn merge(&mut self, later: &Row) {
         self.deleted |= later.deleted;
-        if later.source.is_some() {
-            self.source.clone_from(&later.source);
+        if let Some(source) = later.rare.as_ref().and_then(|rare| rare.source.as_ref()) {
+            self.set_source(Arc::clone(source));
         }
         for slot in &later.slots {
             match later.value(slot) {
@@ -250,7 +267,7 @@ impl Row {
                 Cell::Value(bytes) => self.set(slot.column(), bytes),
             }
         }
-        for original in &later.originals {
+        for original in later.all_originals() {
             self.keep(original.clone(), later.cell(original.column) == Cell::Absent);
         }
     }
@@ -265,7 +282,8 @@ impl Row {
     pub fn weight(&self) -> usize {
         // What is kept of a cell's value is text of about the size of the cell, with its path and its document's id.
         const ORIGINAL: usize = 256;
-        let originals = self.originals.iter().map(|original| original.anomaly.original.len() + ORIGINAL).sum::<usize>();
+        let originals =
+            self.all_originals().iter().map(|original| original.anomaly.original.len() + ORIGINAL).sum::<usize>();
         self.arena.len() + self.slots.len() * size_of::<Slot>() + size_of::<Self>() + originals
     }
 }

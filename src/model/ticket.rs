@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -60,7 +61,7 @@ pub enum Ticket {
         /// The lane.
         lane: LaneId,
         /// What it makes of each of its inputs, in order.
-        output: mpsc::Receiver<Converted>,
+        output: mpsc::Receiver<Box<Converted>>,
     },
     /// What these lanes make of one input each comes now. A source transaction may go on in the next of these.
     Take {
@@ -77,7 +78,14 @@ pub enum Ticket {
     /// The source transaction of the last change has ended, with changes of other executors or of none.
     Boundary,
     /// Nothing before this position is still to come.
-    Watermark(Through),
+    Watermark {
+        /// The position.
+        through: Through,
+        /// How far the source is ahead of it.
+        behind: Duration,
+    },
+    /// What is collected is to be written although batches may grow: it takes memory that others wait for.
+    Hurry,
     /// Everything before is committed, then another executor writes for this one until it gives the share back.
     Lend {
         /// Where the share goes.
@@ -102,7 +110,7 @@ pub struct Share {
     /// The executor that it belongs to.
     pub home: usize,
     /// What comes out of its lanes.
-    pub outputs: HashMap<LaneId, mpsc::Receiver<Converted>>,
+    pub outputs: HashMap<LaneId, mpsc::Receiver<Box<Converted>>>,
     /// The positions committed last, by database.
     pub positions: HashMap<String, Position>,
     /// Databases that have had changes.

@@ -1,7 +1,7 @@
 //! Looks after a running stream: moves the floor, keeps the leader's connection alive, tells telemetry where things are.
 
 use std::collections::HashSet;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::attempt::Session;
@@ -38,7 +38,7 @@ pub struct Coordinator<'s> {
     /// The floor as it stands in PostgreSQL.
     floor: Position,
     /// Databases that were there at start.
-    databases: HashSet<Box<str>>,
+    databases: HashSet<Arc<str>>,
     copies: Copies,
     /// True once it has caught up: what comes later is no first time.
     caught_up: bool,
@@ -51,7 +51,7 @@ impl<'s> Coordinator<'s> {
         running: Running,
         marks: Marks,
         floor: Position,
-        databases: HashSet<Box<str>>,
+        databases: HashSet<Arc<str>>,
         copies: Copies,
     ) -> Self {
         Self { session, running, marks, floor, databases, copies, caught_up: false }

@@ -160,7 +160,7 @@ impl RangeJob {
         let (source, info) = (&tools.source, &self.work.info);
         let Some(derived) = &self.work.derived else {
             let range = IdRange { lower: self.chunk.lower.clone(), upper: self.chunk.upper.clone() };
-            return source.read_range(info, &range, at).await;
+            return source.read_range(info, &range, at, self.work.size.mean()).await;
         };
         let stages: Vec<Document> = self.chunk.lower.iter().chain(&derived.pipeline).cloned().collect();
         source.read_derived(info, &stages, at).await

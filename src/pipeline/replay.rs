@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -192,7 +193,7 @@ impl Replay<'_> {
         let panicked = |error| Error::new(Kind::Defect, Stage::Source, format!("reading the file panicked: {error}"));
         let (last, skipped) = reading.await.map_err(panicked)??;
         if let (Some(position), false) = (&last, stopped) {
-            router.watermark(&Through { position: position.clone(), complete: true }).await?;
+            router.watermark(&Through { position: position.clone(), complete: true }, Duration::ZERO).await?;
         }
         Ok(Read { last, changes, skipped, stopped })
     }

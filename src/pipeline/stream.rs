@@ -49,7 +49,7 @@ const BATCH_SCHEMA_CHANGES: usize = 200;
 
 /// Bytes that a known collection takes, changes or not: its mapping, its lane, its prepared statements (seen with 2,048 of 11
 /// columns).
-const COLLECTION: usize = 20 << 10;
+const COLLECTION: usize = 18 << 10;
 
 /// How long a stop may take: what is in hand is finished, what does not come to an end is left to the next start.
 const STOP_DEADLINE: Duration = Duration::from_secs(8);
@@ -73,7 +73,7 @@ pub struct Stream<'s> {
 pub struct Running {
     pub executors: Arc<Mutex<Vec<watch::Receiver<Option<Through>>>>>,
     /// Which executor each database has.
-    pub assigned: Arc<Mutex<HashMap<Box<str>, usize>>>,
+    pub assigned: Arc<Mutex<HashMap<Arc<str>, usize>>>,
     /// Everything up to here is read and handed out.
     pub read: watch::Sender<Option<Through>>,
     pub memory: Arc<Semaphore>,
@@ -187,9 +187,9 @@ impl Writing {
             let (target, fence) = (target.clone(), fence.clone());
             let (telemetry, lanes, copies) = (telemetry.clone(), lanes.clone(), copies.clone());
             running.start(move |tickets, through| async move {
-                let client = target.client().await?;
+                let (client, merge) = (target.client().await?, target.has_merge());
                 let parts =
-                    ExecutorParts { home, fence, lanes, limits, copies, replayed_until, exact_after, telemetry };
+                    ExecutorParts { home, fence, lanes, limits, copies, replayed_until, exact_after, merge, telemetry };
                 Executor::new(parts, client, tickets, through).run().await
             })
         });
@@ -303,6 +303,8 @@ impl Reading<'_> {
             };
             session.telemetry.server_time(batch.server_time);
             let complete = batch.caught_up;
+            let ahead = batch.server_time.seconds.saturating_sub(stream.position().cluster_time().seconds);
+            let behind = Duration::from_secs(if complete { 0 } else { ahead.into() });
             at_boundary = batch.changes.last().map_or(at_boundary, |last| last.boundary);
             // Executors that had nothing of this batch get on with it too.
             let through = at_boundary.then(|| Through { position: stream.position().clone(), complete });
@@ -314,7 +316,7 @@ impl Reading<'_> {
             }
             if let Some(through) = through {
                 if last.as_ref() != Some(&through) {
-                    router.watermark(&through).await?;
+                    router.watermark(&through, behind).await?;
                     running.read.send_replace(Some(through.clone()));
                 }
                 tokio::select! {

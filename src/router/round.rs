@@ -26,7 +26,7 @@ pub(super) struct Round {
 
 /// What one lane gets of them.
 pub(super) struct Part {
-    pub to: mpsc::Sender<LaneInput>,
+    pub to: mpsc::Sender<Box<LaneInput>>,
     pub changes: Vec<Change>,
     pub permit: Option<OwnedSemaphorePermit>,
 }

@@ -15,12 +15,16 @@ static PARTS: Mutex<Vec<(String, usize)>> = Mutex::new(Vec::new());
 fn start_lane(mut parts: LaneParts) {
     tokio::spawn(async move {
         let name = parts.collection.namespace().collection.to_string();
+        let mut kept = Vec::new();
         while let Some(input) = parts.input.recv().await {
             for _ in 0..if name == "slow" { 1000 } else { 0 } {
                 tokio::task::yield_now().await;
             }
-            match input {
-                LaneInput::Changes { changes, .. } => {
+            match *input {
+                LaneInput::Changes { changes, permit } => {
+                    if name == "keeps" {
+                        kept.extend(permit);
+                    }
                     let taken = changes.iter().map(|change| (name.clone(), change.operation.name()));
                     TAKEN.lock().expect("no panic before").extend(taken);
                     PARTS.lock().expect("no panic before").push((name.clone(), changes.len()));
@@ -47,6 +51,9 @@ fn router(tickets: &Tickets) -> Router {
             while let Some(ticket) = tickets.recv().await {
                 if let Ticket::Take { lanes, boundary } = &ticket {
                     seen.lock().expect("no panic before").push((lanes.len(), *boundary));
+                }
+                if let Ticket::Hurry = &ticket {
+                    seen.lock().expect("no panic before").push((0, false));
                 }
                 outputs.push(ticket);
             }
@@ -80,6 +87,7 @@ fn change(collection: &str, operation: Operation) -> Change {
         "slow" => 1,
         "even" => 3,
         "odd" => 4,
+        "keeps" => 5,
         _ => 2,
     };
     Change {
@@ -129,4 +137,20 @@ async fn what_many_collections_get_in_turn_is_handed_out_together() {
     // The first is sent before the second lane opens.
     assert_eq!((parts("even"), parts("odd")), (vec![1, 256, 44], vec![256, 44]));
     assert_eq!(*tickets.lock().expect("no panic before"), [(1, true), (2, true), (2, false)]);
+}
+
+/// Executors may wait for larger batches, but not while the memory that those hold is wanted.
+#[tokio::test]
+async fn executors_are_told_to_hurry_when_two_thirds_of_the_memory_are_taken() {
+    let tickets = Tickets::default();
+    let mut router = router(&tickets);
+    let weight = change("keeps", insert()).weight();
+    let two_thirds = (1 << 20) * 2 / 3 / weight;
+    let hurried = || tickets.lock().expect("no panic before").iter().filter(|(lanes, _)| *lanes == 0).count();
+    for (many, times) in [(two_thirds, 0), (10, 1), ((1 << 18) / weight, 3)] {
+        router.route((0..many).map(|_| change("keeps", insert())).collect()).await.expect("routed");
+        router.settle().await.expect("settled");
+        tokio::task::yield_now().await;
+        assert_eq!(hurried(), times, "after {many} more");
+    }
 }

@@ -121,8 +121,18 @@ impl Content {
 }
 
 impl Counts {
-    /// Counts a change.
-    pub fn applied(&mut self, database: &Arc<str>, operation: &'static str) {
-        *self.applied.entry((Arc::clone(database), operation)).or_default() += 1;
+    /// Counts changes of a database, by operation.
+    pub fn applied(&mut self, database: &Arc<str>, operations: &[(&'static str, u64)]) {
+        for (operation, n) in operations {
+            *self.applied.entry((Arc::clone(database), operation)).or_default() += n;
+        }
+    }
+}
+
+/// Counts one of few operations.
+pub fn count(operations: &mut Vec<(&'static str, u64)>, operation: &'static str) {
+    match operations.iter_mut().find(|(known, _)| *known == operation) {
+        Some((_, n)) => *n += 1,
+        None => operations.push((operation, 1)),
     }
 }

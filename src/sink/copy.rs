@@ -244,7 +244,7 @@ impl<'f> RangeCopy<'f> {
         self.catalog()?.met(&rows.met).await?;
         let mut left_out = Vec::new();
         for changes in rows.fold.take() {
-            left_out.extend(write(self.client()?, changes).await?);
+            left_out.extend(write(self.client()?, changes, false).await?);
         }
         Ok(left_out)
     }

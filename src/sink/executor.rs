@@ -2,18 +2,21 @@
 //!
 //! In: tickets that say which lanes come next, and the lanes' write sets. Out: PostgreSQL transactions, each with whole
 //! source transactions only, their schema changes and their position. While one batch is written (`work`), the next is
-//! collected: an idle pipeline commits each change at once, a backlog makes batches as large as the limits. A source
+//! collected: an idle pipeline commits each change at once, a backlog makes batches as large as the limits. While the source is
+//! far ahead, a batch waits a moment for more: many small ones cost PostgreSQL several times what few large ones do. A source
 //! transaction larger than a batch is streamed into one open transaction, its memory given back as it is written. Any
 //! error ends the executor; the pipeline then starts again from what is committed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::Object;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::batch::{Batch, BatchLimits, Content};
+use super::batch::{Batch, BatchLimits, Content, count};
 use super::catalog::CatalogWriter;
 use super::fence::Fence;
 use super::fold::TableChanges;
@@ -26,6 +29,12 @@ use crate::model::position::{ClusterTime, Position};
 use crate::model::ticket::{Converted, LaneId, Share, Through, Ticket};
 use crate::model::write_set::{Ddl, Step, WriteSet};
 use crate::telemetry::Telemetry;
+
+/// While the source is ahead, a batch waits for more: this part of how far the source is, and no longer than
+/// [`MAX_PATIENCE`]. Cluster times are whole seconds, so that one of them says nothing.
+const PATIENCE: u32 = 8;
+const MAX_PATIENCE: Duration = Duration::from_secs(1);
+const NOT_BEHIND: Duration = Duration::from_secs(1);
 
 /// What an executor needs to start.
 pub struct ExecutorParts {
@@ -43,6 +52,8 @@ pub struct ExecutorParts {
     pub replayed_until: ClusterTime,
     /// Documents that are inserted later have no rows yet; `None` when that cannot be counted on.
     pub exact_after: Option<ClusterTime>,
+    /// True when the server knows MERGE.
+    pub merge: bool,
     /// Where to count.
     pub telemetry: Telemetry,
 }
@@ -60,6 +71,10 @@ pub struct Executor {
     open: bool,
     /// The batch before, while it is written.
     writing: Option<AbortOnDropHandle<Result<Reasons>>>,
+    /// How long a batch may wait for more, as far as the source is ahead.
+    behind: Option<Duration>,
+    /// Until when the batch may wait for more.
+    patience: Option<Instant>,
 }
 
 impl Executor {
@@ -75,7 +90,8 @@ impl Executor {
         let positions = std::mem::take(lanes);
         let own = Share { home: *home, outputs: HashMap::new(), positions, databases: Vec::new() };
         let (client, guests, batch) = (Arc::new(client), Vec::new(), Batch::new());
-        Self { parts, client, tickets, through, own, guests, batch, open: false, writing: None }
+        let (writing, behind, patience) = (None, None, None);
+        Self { parts, client, tickets, through, own, guests, batch, open: false, writing, behind, patience }
     }
 
     /// Works until the tickets end; what is then whole is committed.
@@ -92,6 +108,11 @@ impl Executor {
                     continue;
                 }
                 ticket = self.tickets.recv(), if self.may_take() => ticket,
+                () = end_of(self.patience), if self.writing.is_none() => {
+                    self.hurry();
+                    self.go_on().await?;
+                    continue;
+                }
             };
             let Some(ticket) = ticket else { break };
             self.take(ticket).await?;
@@ -114,10 +135,22 @@ impl Executor {
         let full = self.batch.is_full(&self.parts.limits);
         match (self.batch.at_boundary, full, self.tickets.is_empty()) {
             (_, false, false) => Ok(()),
+            (true, false, true) if self.may_wait() => Ok(()),
             (true, _, _) => self.commit().await,
             // Whoever waits for changes holds no memory: the next change may need all there is.
             (false, _, _) => self.write_batch().await,
         }
+    }
+
+    /// True when what is collected may wait for more: nothing is locked by it, and nobody waits for it.
+    fn may_wait(&self) -> bool {
+        let patient = self.patience.is_some_and(|end| Instant::now() < end);
+        patient && !self.open && self.batch.news.held.is_empty()
+    }
+
+    /// What is collected waits no longer.
+    fn hurry(&mut self) {
+        self.patience = None;
     }
 
     async fn take(&mut self, ticket: Ticket) -> Result<()> {
@@ -132,10 +165,18 @@ impl Executor {
             Ticket::Borrow { from, back } => return self.borrow(from, back).await,
             Ticket::Return => return self.give_back().await,
             Ticket::Boundary => self.batch.at_boundary = true,
-            Ticket::Watermark(through) => {
+            Ticket::Watermark { through, behind } => {
                 self.batch.news.watermark = Some(through);
+                self.behind = patience(behind);
+                if self.behind.is_none() {
+                    self.hurry();
+                }
             }
+            Ticket::Hurry => self.hurry(),
             Ticket::Take { lanes, boundary } => {
+                if let Some(patience) = self.behind.filter(|_| self.batch.is_empty()) {
+                    self.patience = Some(Instant::now() + patience);
+                }
                 self.batch.at_boundary = false;
                 for lane in lanes {
                     let Some(converted) = self.next_of(lane).await else { return Err(lane_ended()) };
@@ -156,19 +197,24 @@ impl Executor {
         {
             share.databases.push(Arc::clone(&write_set.database));
         }
-        Some(converted)
+        Some(*converted)
     }
 
     async fn add_all(&mut self, converted: Converted) -> Result<()> {
-        let mut last = None;
+        let (mut last, mut applied) = (None, Vec::new());
         for write_set in converted.write_sets {
+            let operation = write_set.operation;
             let reached = self.add(write_set).await?;
             last = reached.or(last);
+            if let Some(operation) = operation {
+                count(&mut applied, operation);
+            }
             if self.batch.is_full(&self.parts.limits) {
                 self.write_batch().await?;
             }
         }
         if let Some((database, position)) = last {
+            self.batch.news.counts.applied(&database, &applied);
             self.batch.reached(&database, position);
         }
         self.batch.content.hold(converted.permit);
@@ -177,7 +223,7 @@ impl Executor {
 
     /// Adds what one change does; returns where its database is then.
     async fn add(&mut self, write_set: WriteSet) -> Result<Option<(Arc<str>, Position)>> {
-        let WriteSet { position, database, operation, steps, fresh, held, .. } = write_set;
+        let WriteSet { position, database, steps, fresh, held, .. } = write_set;
         let time = position.as_ref().map(Position::cluster_time);
         let fresh = fresh && self.parts.exact_after.is_some_and(|exact| time.is_some_and(|time| time > exact));
         for step in steps {
@@ -185,9 +231,6 @@ impl Executor {
         }
         if !held.is_nothing() {
             self.batch.news.held.push(held);
-        }
-        if let Some(operation) = operation {
-            self.batch.news.counts.applied(&database, operation);
         }
         Ok(position.map(|position| (database, position)))
     }
@@ -270,7 +313,8 @@ impl Executor {
     /// What is to be written, and whether a transaction has to be opened for it; one is open then.
     fn work(&mut self, content: Content, rows: Vec<TableChanges>) -> Work {
         let begin = !std::mem::replace(&mut self.open, true);
-        Work { client: Arc::clone(&self.client), fence: self.parts.fence.clone(), begin, content, rows }
+        let (fence, merge) = (self.parts.fence.clone(), self.parts.merge);
+        Work { client: Arc::clone(&self.client), fence, begin, content, rows, merge }
     }
 
     /// Has what is collected written into the open transaction, and that is opened where there is none.
@@ -347,6 +391,19 @@ impl Executor {
     }
 }
 
+/// How long a batch waits for more when the source is so far ahead.
+fn patience(behind: Duration) -> Option<Duration> {
+    (behind > NOT_BEHIND).then(|| (behind / PATIENCE).min(MAX_PATIENCE))
+}
+
+/// That time; never, where there is none.
+async fn end_of(patience: Option<Instant>) {
+    match patience {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// The end of what is being written; never, where nothing is.
 async fn written(writing: &mut Option<AbortOnDropHandle<Result<Reasons>>>) -> Result<Reasons> {
     let Some(task) = writing else { return std::future::pending().await };
@@ -358,4 +415,15 @@ async fn written(writing: &mut Option<AbortOnDropHandle<Result<Reasons>>>) -> Re
 /// A lane that stopped although a ticket names it.
 pub(super) fn lane_ended() -> Error {
     Error::new(Kind::Interrupted, Stage::Mapping, "a lane ended before its changes were taken")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_wait_only_for_what_is_far_behind_and_never_long() {
+        let waits = |millis| patience(Duration::from_millis(millis)).map(|patience| patience.as_millis());
+        assert_eq!([0, 1000, 2000, 4000, 3_600_000].map(waits), [None, None, Some(250), Some(500), Some(1000)]);
+    }
 }

@@ -18,6 +18,7 @@ pub mod fence;
 pub mod fold;
 mod guest;
 mod keys;
+mod merge;
 pub mod options;
 mod over;
 pub mod quarantine;

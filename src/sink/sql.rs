@@ -195,6 +195,34 @@ pub fn upsert(table: &Table) -> String {
     )
 }
 
+/// Changes rows from an array that says what is done with each, and one array per column: 0 deletes the row, -1 puts it, anything
+/// else changes the columns whose bits are set, where the row is there.
+#[must_use]
+pub fn merge(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| column.name.to_string()).collect();
+    let values: Vec<String> = (1..=columns.len()).map(|i| format!("u.c{i}")).collect();
+    let keys = columns.iter().zip(&values).take(table.key);
+    let keys: Vec<String> = keys.map(|(column, value)| format!("t.{column} = {value}")).collect();
+    let others = columns.iter().zip(&values).enumerate().skip(table.key);
+    let sets = others.map(|(i, (column, value))| {
+        let bit = 1_u64 << i;
+        format!("{column} = CASE WHEN u.c0 & {bit} <> 0 THEN {value} ELSE t.{column} END")
+    });
+    let sets: Vec<String> = sets.collect();
+    let action = if sets.is_empty() { "DO NOTHING".to_owned() } else { format!("UPDATE SET {}", sets.join(", ")) };
+    let types = std::iter::once(PgType::BigInt).chain(table.columns.iter().map(|column| column.ty));
+    format!(
+        "MERGE INTO {} AS t USING unnest({}) AS u({}) ON {} WHEN MATCHED AND u.c0 = 0 THEN DELETE \
+         WHEN MATCHED THEN {action} WHEN NOT MATCHED AND u.c0 = -1 THEN INSERT ({}) VALUES ({})",
+        table.qualified(),
+        arrays(types, 1),
+        aliases(columns.len() + 1),
+        keys.join(" AND "),
+        columns.join(", "),
+        values.join(", ")
+    )
+}
+
 /// The arrays that stand for metadata, after all others: `_source`, and whether the document is deleted.
 pub fn metadata_types(table: &Table) -> impl Iterator<Item = PgType> {
     let Metadata { source, deleted_at, .. } = table.metadata;
@@ -356,6 +384,13 @@ mod tests {
             delete(&table, 1, true),
             "DELETE FROM \"My-Db\".\"a\" AS t USING unnest($1::text[], $2::integer[]) AS u(c0, c1) \
              WHERE t.\"s__id\" = u.c0 AND t.\"_index\" >= u.c1"
+        );
+        assert_eq!(
+            merge(&table),
+            "MERGE INTO \"My-Db\".\"a\" AS t USING unnest($1::bigint[], $2::text[], $3::integer[], $4::jsonb[]) AS u(c0, c1, \
+             c2, c3) ON t.\"s__id\" = u.c1 AND t.\"_index\" = u.c2 WHEN MATCHED AND u.c0 = 0 THEN DELETE \
+             WHEN MATCHED THEN UPDATE SET \"x\"\"y\" = CASE WHEN u.c0 & 4 <> 0 THEN u.c3 ELSE t.\"x\"\"y\" END \
+             WHEN NOT MATCHED AND u.c0 = -1 THEN INSERT (\"s__id\", \"_index\", \"x\"\"y\") VALUES (u.c1, u.c2, u.c3)"
         );
         assert_eq!(
             update(&table, &[2]),

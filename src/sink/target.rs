@@ -17,12 +17,15 @@ use crate::error::{Error, Kind, Result, Stage};
 /// The oldest PostgreSQL that is supported: `numeric` has infinities from 14 on.
 const MIN_VERSION: i32 = 140_000;
 
+/// The first that knows MERGE.
+const MERGE_VERSION: i32 = 150_000;
+
 /// How long a statement waits for a lock before the attempt is repeated; schema changes wait in turns of their own.
 pub(super) const LOCK_TIMEOUT: &str = "5s";
 
 /// Settings of every session. Doubles are cast through their shortest text (`extra_float_digits`).
 const SESSION: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET TimeZone = 'UTC'; SET client_min_messages = 'warning'; \
-    SET extra_float_digits = 1; SET search_path = pg_catalog; SET standard_conforming_strings = on";
+    SET extra_float_digits = 1; SET search_path = pg_catalog; SET standard_conforming_strings = on; SET plan_cache_mode = force_generic_plan";
 
 /// Who we are in the target, and what we may.
 #[derive(Debug, Clone)]
@@ -45,6 +48,8 @@ pub struct Target {
     hosts: Arc<str>,
     pipeline: Arc<str>,
     schema_changes: Arc<Mutex<()>>,
+    /// The server's version, once it was asked.
+    version: i32,
 }
 
 impl Target {
@@ -53,8 +58,8 @@ impl Target {
     /// # Errors
     /// As [`Target::new`], and when the server cannot be reached, refuses the credentials or is too old.
     pub async fn connect(options: &TargetOptions, pipeline: &str) -> Result<Self> {
-        let target = Self::new(options, pipeline)?;
-        target.check_version().await?;
+        let mut target = Self::new(options, pipeline)?;
+        target.version = target.checked_version().await?;
         Ok(target)
     }
 
@@ -86,10 +91,16 @@ impl Target {
             }))
             .build()
             .map_err(|error| Error::new(Kind::Defect, Stage::Sink, format!("building the pool: {error}")))?;
-        Ok(Self { pool, hosts, pipeline: pipeline.into(), schema_changes: Arc::default() })
+        Ok(Self { pool, hosts, pipeline: pipeline.into(), schema_changes: Arc::default(), version: 0 })
     }
 
-    async fn check_version(&self) -> Result<()> {
+    /// True when the server knows MERGE.
+    #[must_use]
+    pub fn has_merge(&self) -> bool {
+        self.version >= MERGE_VERSION
+    }
+
+    async fn checked_version(&self) -> Result<i32> {
         let client = self.client().await?;
         let row = client.query_one("SELECT current_setting('server_version_num')::int4", &[]).await;
         let version: i32 = row.map_err(|error| fault(Stage::Sink, "reading its version", &error))?.get(0);
@@ -98,7 +109,7 @@ impl Target {
             let message = format!("PostgreSQL {major}.{minor} is too old");
             return Err(Error::new(Kind::Unsupported, Stage::Sink, message).remedy("use PostgreSQL 14 or later"));
         }
-        Ok(())
+        Ok(version)
     }
 
     /// Who we are and what we may.

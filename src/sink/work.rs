@@ -34,6 +34,8 @@ pub(super) struct Work {
     pub content: Content,
     /// Rows that go before those of `content`.
     pub rows: Vec<TableChanges>,
+    /// True when the server knows MERGE.
+    pub merge: bool,
 }
 
 /// What is done after the last rows of a transaction.
@@ -51,7 +53,7 @@ pub(super) struct End {
 impl Work {
     /// Writes; the memory of the changes is given back at the end.
     pub async fn write(self) -> Result<Reasons> {
-        let Work { client, fence, begin, mut content, rows } = self;
+        let Work { client, fence, begin, mut content, rows, merge } = self;
         if begin {
             fence.begin(&client).await?;
         }
@@ -61,8 +63,8 @@ impl Work {
             catalog.met(&content.met).await?;
         }
         let mut anomalies = std::mem::take(&mut content.anomalies);
-        anomalies.extend(write_tables(&client, rows).await?);
-        anomalies.extend(write_tables(&client, content.fold.take()).await?);
+        anomalies.extend(write_tables(&client, rows, merge).await?);
+        anomalies.extend(write_tables(&client, content.fold.take(), merge).await?);
         let mut reasons = Reasons::new();
         for (anomaly, position) in anomalies {
             let position = position.as_ref().map(Position::text);

@@ -12,6 +12,7 @@ use super::arrays::{ArrayParam, array_type};
 use super::copy::copy_rows;
 use super::faults::fault;
 use super::fold::{Diffs, RowState, TableChanges, apply_here, set_json};
+use super::merge::Few;
 use super::sql;
 use super::wide::{How, LeftOut, surely_fits, within_savepoint, write_fitting};
 use crate::error::{Error, Kind, Result, Stage};
@@ -36,15 +37,16 @@ const READ_ROWS: usize = 2000;
 /// Tables whose statements are on their way at the same time: PostgreSQL has the next one when it is done with one.
 const TABLES_AHEAD: usize = 8;
 
-/// Writes net changes; returns the values for which their rows had no room.
+/// Writes net changes; returns the values for which their rows had no room. `merge`: the server knows MERGE.
 ///
 /// # Errors
 /// When PostgreSQL refuses a statement; [`Kind::NotExact`] when there were rows that should not have been there.
-pub async fn write_tables(client: &Object, tables: Vec<TableChanges>) -> Result<Vec<LeftOut>> {
+pub async fn write_tables(client: &Object, tables: Vec<TableChanges>, merge: bool) -> Result<Vec<LeftOut>> {
     // Savepoints are for the statements of one table.
     let (wide, plain): (Vec<_>, Vec<_>) = tables.into_iter().partition(|changes| changes.table.is_wide());
     let mut left_out = Vec::new();
-    let mut writing = stream::iter(plain.into_iter().map(|changes| write(client, changes))).buffered(TABLES_AHEAD);
+    let mut writing =
+        stream::iter(plain.into_iter().map(|changes| write(client, changes, merge))).buffered(TABLES_AHEAD);
     let mut consequence = None;
     while let Some(written) = writing.next().await {
         match written {
@@ -58,7 +60,7 @@ pub async fn write_tables(client: &Object, tables: Vec<TableChanges>) -> Result<
         return Err(error);
     }
     for changes in wide {
-        left_out.extend(write(client, changes).await?);
+        left_out.extend(write(client, changes, merge).await?);
     }
     Ok(left_out)
 }
@@ -67,12 +69,11 @@ pub async fn write_tables(client: &Object, tables: Vec<TableChanges>) -> Result<
 ///
 /// # Errors
 /// As [`write_tables`].
-pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut>> {
-    let TableChanges { table, deletes, rows } = changes;
+pub async fn write(client: &Object, changes: TableChanges, merge: bool) -> Result<Vec<LeftOut>> {
+    let TableChanges { table, mut deletes, rows } = changes;
     if client.statement_cache.size() > MAX_STATEMENTS {
         client.statement_cache.clear();
     }
-    delete(client, &table, deletes).await?;
     let mut puts = Vec::new();
     let mut new = Vec::new();
     let mut patches = Vec::new();
@@ -90,6 +91,11 @@ pub async fn write(client: &Object, changes: TableChanges) -> Result<Vec<LeftOut
                 }
             }
         }
+    }
+    let few = if merge { Few::of(&table, &mut deletes, &mut new, &mut patches) } else { None };
+    delete(client, &table, deletes).await?;
+    if let Some(few) = few {
+        few.write(client, &table).await?;
     }
     if new.len() >= COPY_ROWS && !table.is_wide() {
         copy_new(client, &table, new).await?;
@@ -404,7 +410,7 @@ fn key_types(table: &Table, cells: usize) -> Vec<Type> {
 }
 
 /// The key's cells go to the first arrays.
-fn push_key(params: &mut [ArrayParam], key: &Key) {
+pub(super) fn push_key(params: &mut [ArrayParam], key: &Key) {
     for (param, cell) in params.iter_mut().zip(key.cells()) {
         param.push(Cell::Value(cell));
     }
@@ -435,7 +441,8 @@ fn as_params(params: &[ArrayParam]) -> Vec<&(dyn ToSql + Sync)> {
     params.iter().map(|param| param as &(dyn ToSql + Sync)).collect()
 }
 
-async fn execute(
+/// Runs a statement that the connection has prepared, or prepares it.
+pub(super) async fn execute(
     client: &Object,
     table: &Table,
     what: &str,

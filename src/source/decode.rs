@@ -15,12 +15,13 @@ use super::reply::position;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::{Doc, Document, Value};
 use crate::model::change::{Change, Operation};
-use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::namespace::{CollectionId, Names, Namespace};
 
 /// Turns events into changes; remembers which unknown types it has reported.
 #[derive(Debug, Default)]
 pub(super) struct Decoder {
     reported: HashSet<Box<[u8]>>,
+    names: Names,
 }
 
 /// Types that change neither documents nor which collections there are.
@@ -39,7 +40,7 @@ const WITHOUT_DATA: [&[u8]; 9] = [
 impl Decoder {
     /// The change of an event, `None` when it is of no interest. The boundary is not known here and left false.
     pub(super) fn decode(&mut self, fields: &Fields<'_>, site: Site<'_>) -> Result<Option<Change>> {
-        let namespace = Namespace::new(&label(fields.database), &label(fields.collection_name));
+        let namespace = self.names.get(fields.database.unwrap_or_default(), fields.collection_name.unwrap_or_default());
         let to = renamed(fields).map_err(|error| malformed(error, site))?;
         // A rename out of an internal collection brings one into being, so both names must be internal.
         if namespace.is_internal() && to.as_ref().is_none_or(Namespace::is_internal) {

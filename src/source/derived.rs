@@ -46,7 +46,7 @@ impl Source {
         let more = More { documents: Some(BATCH), patience: Some(PATIENCE), ..More::default() };
         let verb = bson::cstr!("aggregate");
         let opened = self.open_by_id(verb, collection.namespace.clone(), command, on, more, &doing).await?;
-        self.reader(opened, VecDeque::new(), at, doing)
+        self.reader(opened, VecDeque::new(), at, BATCH, doing)
     }
 }
 

@@ -4,7 +4,7 @@ use bson::{RawDocumentBuf, rawdoc};
 
 use super::catalog::{raw, uuid_value};
 use super::faults::malformed;
-use super::scan::snapshot_concern;
+use super::scan::{BATCH, snapshot_concern};
 use super::writer::Writer;
 use super::{Source, primary};
 use crate::error::{Error, Kind, Result, Stage};
@@ -39,7 +39,7 @@ impl Source {
     ) -> Result<LookUp> {
         let doing = format!("read a document of {namespace}");
         let command = command(collection, key, at)?;
-        let found = self.find(namespace.clone(), command, primary(), &doing).await;
+        let found = self.find(namespace.clone(), command, primary(), BATCH, &doing).await;
         match found {
             Ok((_, _, reply)) => {
                 let site = self.site(Stage::Source, &doing);

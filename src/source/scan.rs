@@ -27,6 +27,14 @@ use crate::model::position::ClusterTime;
 /// Documents per batch. The server also ends a batch at 16 MiB, so this bounds the memory for small documents, where the
 /// rows that they become weigh more than the BSON; with less, a distant server would be waited for most of the time.
 pub(super) const BATCH: u32 = 4000;
+/// Bytes of a batch that are aimed at. The server would send up to 16 MiB, and the driver has a reply twice while it comes.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Documents in a batch when they have `mean` bytes.
+fn batch(mean: usize) -> u32 {
+    u32::try_from(BATCH_BYTES / mean.max(1)).unwrap_or(BATCH).clamp(1, BATCH)
+}
+
 /// How often a name is looked up again while somebody renames the collection.
 const RENAMES: usize = 5;
 
@@ -40,6 +48,8 @@ pub struct RangeReader {
     /// What to read after this cursor.
     rest: VecDeque<RawDocumentBuf>,
     at: ClusterTime,
+    /// Documents in a batch, at most.
+    batch: u32,
     doing: String,
 }
 
@@ -54,7 +64,8 @@ pub struct RawDocs {
 pub(super) type Opened = (Namespace, Replies, Reply);
 
 impl Source {
-    /// Opens a range at `at`, or at the current operation time.
+    /// Opens a range at `at`, or at the current operation time. `mean`: bytes of a document on average, 0 when that is not
+    /// known; batches have fewer of large ones.
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when the collection is gone or the time is too old to be read; the caller takes a later one.
@@ -63,19 +74,21 @@ impl Source {
         collection: &CollectionInfo,
         range: &IdRange,
         at: Option<ClusterTime>,
+        mean: usize,
     ) -> Result<RangeReader> {
         let at = match at {
             Some(at) => at,
             None => self.operation_time().await?,
         };
-        let mut rest = commands(collection, range, at)?;
+        let batch = batch(mean);
+        let mut rest = commands(collection, range, at, batch)?;
         let doing = format!("copy {}", collection.namespace);
         let Some(command) = rest.pop_front() else {
             return Err(Error::new(Kind::Defect, Stage::Snapshot, "a range without a command"));
         };
         let on = self.inner.snapshot_reads.clone();
-        let opened = self.find(collection.namespace.clone(), command, on, &doing).await?;
-        self.reader(opened, rest, at, doing)
+        let opened = self.find(collection.namespace.clone(), command, on, batch, &doing).await?;
+        self.reader(opened, rest, at, batch, doing)
     }
 
     /// A reader that goes on where a cursor was opened at `at`, or at the time that the server says instead.
@@ -84,11 +97,12 @@ impl Source {
         (namespace, replies, first): Opened,
         rest: VecDeque<RawDocumentBuf>,
         at: ClusterTime,
+        batch: u32,
         doing: String,
     ) -> Result<RangeReader> {
         let reported = first.at_cluster_time().map_err(|error| malformed(error, self.site(Stage::Snapshot, &doing)))?;
         let at = reported.unwrap_or(at);
-        Ok(RangeReader { source: self.clone(), namespace, replies, ready: Some(first), rest, at, doing })
+        Ok(RangeReader { source: self.clone(), namespace, replies, ready: Some(first), rest, at, batch, doing })
     }
 
     /// Opens a `find` by UUID.
@@ -97,9 +111,10 @@ impl Source {
         namespace: Namespace,
         command: RawDocumentBuf,
         on: SelectionCriteria,
+        batch: u32,
         doing: &str,
     ) -> Result<Opened> {
-        let more = More { documents: Some(BATCH), ..More::default() };
+        let more = More { documents: Some(batch), ..More::default() };
         self.open_by_id(bson::cstr!("find"), namespace, command, on, more, doing).await
     }
 
@@ -151,7 +166,7 @@ impl RangeReader {
     pub fn next_bytes(&self, mean: usize) -> usize {
         // A reply that is here already is known; the mean of what is to come is not that of all.
         const SPREAD: usize = 2;
-        let batch = usize::try_from(BATCH).unwrap_or(usize::MAX);
+        let batch = usize::try_from(self.batch).unwrap_or(usize::MAX);
         self.ready.as_ref().map_or(mean.max(1).saturating_mul(batch).saturating_mul(SPREAD), Reply::len)
     }
 
@@ -174,7 +189,8 @@ impl RangeReader {
                     None => return Ok(None),
                     Some(command) => {
                         let on = self.source.inner.snapshot_reads.clone();
-                        let opened = self.source.find(self.namespace.clone(), command, on, &self.doing).await?;
+                        let opened =
+                            self.source.find(self.namespace.clone(), command, on, self.batch, &self.doing).await?;
                         let (namespace, replies, first) = opened;
                         (self.namespace, self.replies, self.ready) = (namespace, replies, Some(first));
                     }
@@ -203,7 +219,12 @@ impl RawDocs {
 }
 
 /// The `find`s of a range, without their first field, which holds the name.
-fn commands(collection: &CollectionInfo, range: &IdRange, at: ClusterTime) -> Result<VecDeque<RawDocumentBuf>> {
+fn commands(
+    collection: &CollectionInfo,
+    range: &IdRange,
+    at: ClusterTime,
+    batch: u32,
+) -> Result<VecDeque<RawDocumentBuf>> {
     let (lower, upper) = range.bounds()?;
     let mut body = rawdoc! {};
     if collection.id_index {
@@ -225,7 +246,7 @@ fn commands(collection: &CollectionInfo, range: &IdRange, at: ClusterTime) -> Re
     }
     let mut commands: VecDeque<RawDocumentBuf> = [Some(body), last].into_iter().flatten().collect();
     for command in &mut commands {
-        command.append(bson::cstr!("batchSize"), i64::from(BATCH));
+        command.append(bson::cstr!("batchSize"), i64::from(batch));
         command.append(bson::cstr!("collectionUUID"), uuid_value(collection.id));
         command.append(bson::cstr!("readConcern"), snapshot_concern(at));
     }

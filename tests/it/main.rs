@@ -25,6 +25,7 @@ mod deep;
 mod derived;
 mod documentation;
 mod endpoints;
+mod few_changes;
 mod fuzz_targets;
 mod kill;
 mod large;

@@ -45,7 +45,7 @@ impl Bench {
     }
 
     async fn ids_in(&self, info: &CollectionInfo, range: &IdRange) -> Vec<Raw> {
-        read_all(self.source.read_range(info, range, None).await.expect("opens")).await
+        read_all(self.source.read_range(info, range, None, 0).await.expect("opens")).await
     }
 }
 

@@ -140,7 +140,7 @@ impl TextSession<'_> {
         rows: Rows,
     ) -> Result<Option<Outcome>> {
         let range = IdRange { lower: chunk.lower.clone(), upper: chunk.upper.clone() };
-        let mut reader = self.source.read_range(&copying.info, &range, None).await?;
+        let mut reader = self.source.read_range(&copying.info, &range, None, 0).await?;
         let time = reader.cluster_time();
         let (mut documents, mut bytes) = (0, 0);
         loop {

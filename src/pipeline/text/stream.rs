@@ -1,6 +1,6 @@
 //! Following into text: the stream, the router with one executor, and their orderly end.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::super::backoff::Backoff;
 use super::super::stream::{Running, finish, start_lane, stopped_by_executor};
@@ -109,7 +109,7 @@ impl TextSession<'_> {
             if let Some(through) = through
                 && last.as_ref() != Some(&through)
             {
-                router.watermark(&through).await?;
+                router.watermark(&through, Duration::ZERO).await?;
                 last = Some(through);
             }
             if caught_up {

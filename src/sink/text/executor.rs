@@ -23,7 +23,7 @@ pub struct TextExecutor {
     text: SqlText,
     consistent_from: ClusterTime,
     telemetry: Telemetry,
-    outputs: HashMap<LaneId, mpsc::Receiver<Converted>>,
+    outputs: HashMap<LaneId, mpsc::Receiver<Box<Converted>>>,
     /// Where the lanes stand that have moved since the last commit.
     moved: HashMap<Arc<str>, Position>,
     /// Where every lane stands.
@@ -77,7 +77,8 @@ impl TextExecutor {
                 self.outputs.remove(&lane);
             }
             Ticket::Boundary => self.commit().await?,
-            Ticket::Watermark(through) => return Ok(Some(through)),
+            Ticket::Watermark { through, .. } => return Ok(Some(through)),
+            Ticket::Hurry => {}
             Ticket::Lend { .. } | Ticket::Borrow { .. } | Ticket::Return => {
                 return Err(Error::new(Kind::Defect, Stage::Sink, "a text has one executor, which shares with nobody"));
             }
@@ -95,7 +96,7 @@ impl TextExecutor {
     }
 
     async fn next_of(&mut self, lane: LaneId) -> Option<Converted> {
-        self.outputs.get_mut(&lane)?.recv().await
+        self.outputs.get_mut(&lane)?.recv().await.map(|converted| *converted)
     }
 
     async fn write(&mut self, write_set: WriteSet) -> Result<()> {

@@ -12,7 +12,7 @@ use super::entry::first_name;
 use crate::error::{Error, Kind, Result, Stage};
 use crate::model::bson::{Doc, Malformed, Value};
 use crate::model::change::{Change, Operation};
-use crate::model::namespace::{CollectionId, Namespace};
+use crate::model::namespace::{CollectionId, Names, Namespace};
 use crate::model::position::Position;
 use crate::source::catalog::uuid;
 
@@ -39,6 +39,7 @@ pub struct Decoder {
     is_shard: bool,
     unnamed: Option<fn(&Namespace) -> CollectionId>,
     reported: HashSet<Box<[u8]>>,
+    names: Names,
 }
 
 /// The fields of an operation.
@@ -121,7 +122,7 @@ impl Decoder {
 
     fn operation(&mut self, fields: &Fields<'_>) -> Result<Option<(Namespace, Operation)>> {
         let (database, collection) = names(fields.namespace);
-        let namespace = Namespace::new(&label(database), &label(collection));
+        let namespace = self.names.get(database, collection);
         let operation = match fields.operation {
             b"i" => Operation::Insert { document: fields.object()?.to_owned() },
             b"d" => Operation::Delete { key: fields.object()?.to_owned() },
