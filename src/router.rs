@@ -2,9 +2,9 @@
 //!
 //! In: changes in source order. Out: lane inputs and tickets; the ticket always goes first, so that an executor can never
 //! wait for a change whose ticket waits for it. Changes are collected by lane and handed out together: what many collections
-//! get in turn would else wake a lane and an executor for each. An executor takes them whole before it commits. Collections are known by UUID; names are labels. What changes names (create,
-//! drop, rename) is converted alone: every lane has converted what comes before it, and nothing that comes after it goes
-//! to any lane until it is converted. So names are taken and given back in source order, although lanes run side by side.
+//! get in turn would else wake a lane and an executor for each. An executor takes them whole before it commits.
+//! Collections are known by UUID; names are labels. What changes names (create, drop, rename) is converted alone: every
+//! lane has converted what comes before it, and nothing that comes after it goes to any lane until it is converted. So names are taken and given back in source order, although lanes run side by side.
 //! Dropping the router ends the flow: lanes convert what they have, executors commit what is whole, and both end.
 
 mod round;

@@ -8,9 +8,10 @@ use deadpool_postgres::Object;
 use tokio_postgres::types::Type;
 
 use super::arrays::{ArrayParam, array_type};
+use super::faults::fault;
 use super::sql;
-use super::write::{execute, push_key};
-use crate::error::Result;
+use super::write::{push_key, refused_new, run};
+use crate::error::{Result, Stage};
 use crate::model::row::{Cell, Key, Row};
 use crate::model::table::{PgType, Table};
 
@@ -66,7 +67,7 @@ impl Few {
     /// Writes them.
     ///
     /// # Errors
-    /// When PostgreSQL refuses the statement.
+    /// When PostgreSQL refuses the statement; [`crate::error::Kind::NotExact`] when a new row was there.
     pub async fn write(self, client: &Object, table: &Table) -> Result<()> {
         let mut params = vec![ArrayParam::new(PgType::BigInt)];
         params.extend(table.columns.iter().map(|column| ArrayParam::new(column.ty)));
@@ -83,7 +84,11 @@ impl Few {
         }
         let mut types = vec![Type::INT8_ARRAY];
         types.extend(table.columns.iter().map(|column| array_type(column.ty)));
-        execute(client, table, "writing to", &sql::merge(table), &types, &params).await
+        // Unlike ON CONFLICT, MERGE does not wait for whoever inserts the same row at the same time.
+        run(client, &sql::merge(table), &types, &params).await.map_err(|error| match self.new.is_empty() {
+            true => fault(Stage::Sink, &format!("writing to {}", table.qualified()), &error),
+            false => refused_new(table, "writing to", error),
+        })
     }
 }
 

@@ -119,13 +119,16 @@ fn is_consequence(error: &Error) -> bool {
 
 /// Copies rows of new documents, which costs PostgreSQL half of an upsert.
 async fn copy_new(client: &Object, table: &SharedTable, rows: Vec<(Key, Row)>) -> Result<()> {
-    copy_rows(client, table, rows).await.map_err(|error| {
-        if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
-            let message = format!("{} has rows of documents that were inserted just now", table.qualified());
-            return Error::new(Kind::NotExact, Stage::Sink, message).caused_by(error);
-        }
-        fault(Stage::Sink, &format!("copying into {}", table.qualified()), &error)
-    })
+    copy_rows(client, table, rows).await.map_err(|error| refused_new(table, "copying into", error))
+}
+
+/// The error of a statement that takes some rows for new.
+pub(super) fn refused_new(table: &Table, what: &str, error: tokio_postgres::Error) -> Error {
+    if error.code() == Some(&SqlState::UNIQUE_VIOLATION) {
+        let message = format!("{} has rows of documents that were inserted just now", table.qualified());
+        return Error::new(Kind::NotExact, Stage::Sink, message).caused_by(error);
+    }
+    fault(Stage::Sink, &format!("{what} {}", table.qualified()), &error)
 }
 
 /// Writes whole rows, a statement for as many as its size allows.
@@ -441,8 +444,7 @@ fn as_params(params: &[ArrayParam]) -> Vec<&(dyn ToSql + Sync)> {
     params.iter().map(|param| param as &(dyn ToSql + Sync)).collect()
 }
 
-/// Runs a statement that the connection has prepared, or prepares it.
-pub(super) async fn execute(
+async fn execute(
     client: &Object,
     table: &Table,
     what: &str,
@@ -450,7 +452,17 @@ pub(super) async fn execute(
     types: &[Type],
     params: &[ArrayParam],
 ) -> Result<()> {
-    let failed = |error: &tokio_postgres::Error| fault(Stage::Sink, &format!("{what} {}", table.qualified()), error);
-    let statement = client.prepare_typed_cached(sql, types).await.map_err(|error| failed(&error))?;
-    client.execute(&statement, &as_params(params)).await.map(|_| ()).map_err(|error| failed(&error))
+    let failed = |error| fault(Stage::Sink, &format!("{what} {}", table.qualified()), &error);
+    run(client, sql, types, params).await.map_err(failed)
+}
+
+/// Runs a statement that the connection has prepared, or prepares it.
+pub(super) async fn run(
+    client: &Object,
+    sql: &str,
+    types: &[Type],
+    params: &[ArrayParam],
+) -> std::result::Result<(), tokio_postgres::Error> {
+    let statement = client.prepare_typed_cached(sql, types).await?;
+    client.execute(&statement, &as_params(params)).await.map(|_| ())
 }
