@@ -10,7 +10,7 @@ use mongodb::raw_batch_cursor::RawBatchCursor;
 use tailwater::model::namespace::Namespace;
 use tailwater::model::position::ClusterTime;
 use tailwater::model::secret::Secret;
-use tailwater::source::{ReadPreference, ReaderKind, Source, SourceOptions, UpdateForm};
+use tailwater::source::{BATCH, ReadPreference, ReaderKind, Source, SourceOptions, UpdateForm};
 
 use crate::Result;
 use crate::bench::Bench;
@@ -53,7 +53,7 @@ impl Bench {
         let read = async || {
             let mut count = 0;
             while let Some(range) = ranges.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut reader = source.read_range(&collection, range, Some(at), size.mean()).await?;
+                let mut reader = source.read_range(&collection, range, Some(at), BATCH).await?;
                 while let Some(batch) = reader.next_batch().await? {
                     count += batch.docs().count();
                 }

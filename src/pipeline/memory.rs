@@ -15,13 +15,21 @@ const LARGEST: usize = 16 << 20;
 pub struct Memory {
     share: Arc<Semaphore>,
     bytes: usize,
+    /// How many read at a time.
+    readers: usize,
 }
 
 impl Memory {
-    /// A share of so many bytes.
+    /// A share of so many bytes for so many readers.
     #[must_use]
-    pub fn new(bytes: usize) -> Self {
-        Self { share: Arc::new(Semaphore::new(bytes)), bytes }
+    pub fn new(bytes: usize, readers: usize) -> Self {
+        Self { share: Arc::new(Semaphore::new(bytes)), bytes, readers: readers.max(1) }
+    }
+
+    /// Bytes of a batch that every reader has room for at the same time.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.bytes / self.readers / TIMES
     }
 
     /// Waits until there is room for a batch of so many bytes. One batch always has room.

@@ -20,7 +20,7 @@ use crate::model::position::ClusterTime;
 use crate::sink::chunks::{Chunk, Mark};
 use crate::sink::copy::RangeCopy;
 use crate::sink::range_rows::RangeRows;
-use crate::source::{IdRange, RangeReader, RawDocs};
+use crate::source::{IdRange, RangeReader, RawDocs, batch};
 
 /// Interruptions of one range before the whole pipeline starts again.
 const ATTEMPTS: u32 = 6;
@@ -160,7 +160,7 @@ impl RangeJob {
         let (source, info) = (&tools.source, &self.work.info);
         let Some(derived) = &self.work.derived else {
             let range = IdRange { lower: self.chunk.lower.clone(), upper: self.chunk.upper.clone() };
-            return source.read_range(info, &range, at, self.work.size.mean()).await;
+            return source.read_range(info, &range, at, batch(self.work.size.mean(), tools.memory.batch())).await;
         };
         let stages: Vec<Document> = self.chunk.lower.iter().chain(&derived.pipeline).cloned().collect();
         source.read_derived(info, &stages, at).await

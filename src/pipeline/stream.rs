@@ -106,7 +106,7 @@ impl Stream<'_> {
             fence: session.leader.fence().clone(),
             telemetry: session.telemetry.clone(),
             lessons,
-            memory: Memory::new(share),
+            memory: Memory::new(share, readers),
             throttle: Throttle::new(session.config.snapshot.max_bytes_per_second),
         };
         let writing = Writing {

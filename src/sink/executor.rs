@@ -36,6 +36,9 @@ const PATIENCE: u32 = 8;
 const MAX_PATIENCE: Duration = Duration::from_secs(1);
 const NOT_BEHIND: Duration = Duration::from_secs(1);
 
+/// Changes of a table from which on more of them do not make one cheaper for PostgreSQL.
+const ENOUGH: usize = 250;
+
 /// What an executor needs to start.
 pub struct ExecutorParts {
     /// Its number.
@@ -142,10 +145,12 @@ impl Executor {
         }
     }
 
-    /// True when what is collected may wait for more: nothing is locked by it, and nobody waits for it.
+    /// True when what is collected may wait for more: that would make it cheaper, nothing is locked by it, and nobody waits
+    /// for it.
     fn may_wait(&self) -> bool {
         let patient = self.patience.is_some_and(|end| Instant::now() < end);
-        patient && !self.open && self.batch.news.held.is_empty()
+        let fold = &self.batch.content.fold;
+        patient && fold.changes() < ENOUGH * fold.tables() && !self.open && self.batch.news.held.is_empty()
     }
 
     /// What is collected waits no longer.

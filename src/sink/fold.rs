@@ -104,6 +104,12 @@ impl Fold {
         self.changes
     }
 
+    /// Tables that have changes.
+    #[must_use]
+    pub fn tables(&self) -> usize {
+        self.tables.len()
+    }
+
     /// Bytes of rows added since then: a row may weigh many times what its document does.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -37,6 +37,12 @@ const READ_ROWS: usize = 2000;
 /// Tables whose statements are on their way at the same time: PostgreSQL has the next one when it is done with one.
 const TABLES_AHEAD: usize = 8;
 
+/// The same for tables of many rows: their statements take longer, and memory.
+const LARGE_TABLES_AHEAD: usize = 2;
+
+/// Rows of a table that are many.
+const LARGE: usize = 100;
+
 /// Writes net changes; returns the values for which their rows had no room. `merge`: the server knows MERGE.
 ///
 /// # Errors
@@ -45,8 +51,9 @@ pub async fn write_tables(client: &Object, tables: Vec<TableChanges>, merge: boo
     // Savepoints are for the statements of one table.
     let (wide, plain): (Vec<_>, Vec<_>) = tables.into_iter().partition(|changes| changes.table.is_wide());
     let mut left_out = Vec::new();
-    let mut writing =
-        stream::iter(plain.into_iter().map(|changes| write(client, changes, merge))).buffered(TABLES_AHEAD);
+    let rows: usize = plain.iter().map(|changes| changes.rows.len()).sum();
+    let ahead = if rows > LARGE * plain.len() { LARGE_TABLES_AHEAD } else { TABLES_AHEAD };
+    let mut writing = stream::iter(plain.into_iter().map(|changes| write(client, changes, merge))).buffered(ahead);
     let mut consequence = None;
     while let Some(written) = writing.next().await {
         match written {

@@ -51,7 +51,7 @@ pub use options::{ReadPreference, ReaderKind, SourceOptions, UpdateForm};
 pub use probe::{Probe, Topology, Version};
 pub use ranges::IdRange;
 pub use reader::Reader;
-pub use scan::{RangeReader, RawDocs};
+pub use scan::{BATCH, RangeReader, RawDocs, batch};
 pub use stream::ChangeStream;
 pub use way::{Way, WhyOplog, WhyStream};
 

@@ -26,13 +26,15 @@ use crate::model::position::ClusterTime;
 
 /// Documents per batch. The server also ends a batch at 16 MiB, so this bounds the memory for small documents, where the
 /// rows that they become weigh more than the BSON; with less, a distant server would be waited for most of the time.
-pub(super) const BATCH: u32 = 4000;
-/// Bytes of a batch that are aimed at. The server would send up to 16 MiB, and the driver has a reply twice while it comes.
-const BATCH_BYTES: usize = 4 << 20;
+pub const BATCH: u32 = 4000;
+/// A reply that is here already is known; the mean of what is to come is not that of all.
+const SPREAD: usize = 2;
 
-/// Documents in a batch when they have `mean` bytes.
-fn batch(mean: usize) -> u32 {
-    u32::try_from(BATCH_BYTES / mean.max(1)).unwrap_or(BATCH).clamp(1, BATCH)
+/// Documents in a batch of at most `bytes` when they have `mean` bytes; 0 when that is not known. The server would send
+/// up to 16 MiB.
+#[must_use]
+pub fn batch(mean: usize, bytes: usize) -> u32 {
+    u32::try_from(bytes / SPREAD / mean.max(1)).unwrap_or(BATCH).clamp(1, BATCH)
 }
 
 /// How often a name is looked up again while somebody renames the collection.
@@ -64,8 +66,7 @@ pub struct RawDocs {
 pub(super) type Opened = (Namespace, Replies, Reply);
 
 impl Source {
-    /// Opens a range at `at`, or at the current operation time. `mean`: bytes of a document on average, 0 when that is not
-    /// known; batches have fewer of large ones.
+    /// Opens a range at `at`, or at the current operation time. `batch`: documents in a batch, at most (see [`batch`]).
     ///
     /// # Errors
     /// [`Kind::Interrupted`] when the collection is gone or the time is too old to be read; the caller takes a later one.
@@ -74,13 +75,12 @@ impl Source {
         collection: &CollectionInfo,
         range: &IdRange,
         at: Option<ClusterTime>,
-        mean: usize,
+        batch: u32,
     ) -> Result<RangeReader> {
         let at = match at {
             Some(at) => at,
             None => self.operation_time().await?,
         };
-        let batch = batch(mean);
         let mut rest = commands(collection, range, at, batch)?;
         let doing = format!("copy {}", collection.namespace);
         let Some(command) = rest.pop_front() else {
@@ -164,8 +164,6 @@ impl RangeReader {
     /// Bytes that the next batch can have, when documents have `mean` bytes; the server ends it at 16 MiB.
     #[must_use]
     pub fn next_bytes(&self, mean: usize) -> usize {
-        // A reply that is here already is known; the mean of what is to come is not that of all.
-        const SPREAD: usize = 2;
         let batch = usize::try_from(self.batch).unwrap_or(usize::MAX);
         self.ready.as_ref().map_or(mean.max(1).saturating_mul(batch).saturating_mul(SPREAD), Reply::len)
     }

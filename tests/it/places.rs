@@ -4,7 +4,7 @@ use bson::{Binary, Bson, DateTime, Decimal128, RawDocumentBuf, Timestamp, doc, o
 use mongodb::options::Hint;
 use tailwater::model::bson::{Document as Raw, Value};
 use tailwater::model::order::compare;
-use tailwater::source::{CollectionInfo, IdRange, Source};
+use tailwater::source::{BATCH, CollectionInfo, IdRange, Source};
 
 use crate::harness::case::Case;
 use crate::harness::source::read_all;
@@ -45,7 +45,7 @@ impl Bench {
     }
 
     async fn ids_in(&self, info: &CollectionInfo, range: &IdRange) -> Vec<Raw> {
-        read_all(self.source.read_range(info, range, None, 0).await.expect("opens")).await
+        read_all(self.source.read_range(info, range, None, BATCH).await.expect("opens")).await
     }
 }
 

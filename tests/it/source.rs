@@ -14,8 +14,8 @@ use tailwater::model::namespace::Namespace;
 use tailwater::model::position::Position;
 use tailwater::model::secret::Secret;
 use tailwater::source::{
-    ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, ReaderKind, Source,
-    SourceOptions, Topology, UpdateForm,
+    BATCH, ChangeStream, CollectionInfo, CollectionKind, CollectionSize, IdRange, Probe, ReadPreference, ReaderKind,
+    Source, SourceOptions, Topology, UpdateForm,
 };
 
 use crate::harness::servers;
@@ -286,7 +286,7 @@ async fn text_that_is_not_utf8_passes_untouched() {
 }
 
 async fn read(bench: &Bench, info: &CollectionInfo, range: &IdRange) -> Vec<Raw> {
-    let mut reader = bench.source.read_range(info, range, None, 0).await.expect("opens");
+    let mut reader = bench.source.read_range(info, range, None, BATCH).await.expect("opens");
     let mut all = Vec::new();
     while let Some(batch) = reader.next_batch().await.expect("reads") {
         assert!(batch.bytes() > 0);
@@ -349,7 +349,7 @@ async fn a_range_is_read_as_it_was_and_found_by_its_uuid() {
     let t = bench.collection("t");
     t.insert_many((0..5000).map(|n| doc! { "_id": n, "pad": "x".repeat(100) })).await.expect("written");
     let info = bench.info("t").await;
-    let mut reader = bench.source.read_range(&info, &IdRange::default(), None, 0).await.expect("opens");
+    let mut reader = bench.source.read_range(&info, &IdRange::default(), None, BATCH).await.expect("opens");
     let at = reader.cluster_time();
     t.delete_many(doc! { "_id": { "$gt": 10 } }).await.expect("written");
     let mut count = 0;
@@ -361,19 +361,20 @@ async fn a_range_is_read_as_it_was_and_found_by_its_uuid() {
         doc! { "renameCollection": format!("{}.t", bench.database), "to": format!("{}.moved", bench.database) };
     bench.client.database("admin").run_command(rename).await.expect("renamed");
     t.insert_one(doc! { "_id": "another collection" }).await.expect("written");
-    let mut reader = bench.source.read_range(&info, &IdRange::default(), None, 0).await.expect("follows the rename");
+    let mut reader =
+        bench.source.read_range(&info, &IdRange::default(), None, BATCH).await.expect("follows the rename");
     assert!(reader.cluster_time() > at);
     assert_eq!(reader.next_batch().await.expect("reads").expect("some").docs().count(), 11);
     let found = bench.source.collection_by_id(&bench.database, info.id).await.expect("listed").expect("exists");
     assert_eq!(&*found.namespace.collection, "moved");
     bench.collection("moved").drop().await.expect("dropped");
-    let error = bench.source.read_range(&info, &IdRange::default(), None, 0).await.expect_err("gone");
+    let error = bench.source.read_range(&info, &IdRange::default(), None, BATCH).await.expect_err("gone");
     assert_eq!(error.kind(), Kind::Interrupted, "{error}");
     let nothing = bench.source.size(&Namespace::new(&bench.database, "nothing")).await.expect("measured");
     assert_eq!(nothing, CollectionSize::default());
     let old = tailwater::model::position::ClusterTime { seconds: 1000, ordinal: 1 };
     let info = bench.info("t").await;
-    let error = bench.source.read_range(&info, &IdRange::default(), Some(old), 0).await.expect_err("too old");
+    let error = bench.source.read_range(&info, &IdRange::default(), Some(old), BATCH).await.expect_err("too old");
     assert_eq!(error.kind(), Kind::Interrupted, "{error}");
     bench.done().await;
 }

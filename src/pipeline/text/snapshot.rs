@@ -21,7 +21,7 @@ use crate::model::state::State;
 use crate::model::write_set::{Ddl, Step};
 use crate::sink::chunks::{Chunk, Mark};
 use crate::sink::text::SqlText;
-use crate::source::{CollectionInfo, IdRange};
+use crate::source::{BATCH, CollectionInfo, IdRange};
 
 /// Attempts at one range.
 const ATTEMPTS: u32 = 6;
@@ -140,7 +140,7 @@ impl TextSession<'_> {
         rows: Rows,
     ) -> Result<Option<Outcome>> {
         let range = IdRange { lower: chunk.lower.clone(), upper: chunk.upper.clone() };
-        let mut reader = self.source.read_range(&copying.info, &range, None, 0).await?;
+        let mut reader = self.source.read_range(&copying.info, &range, None, BATCH).await?;
         let time = reader.cluster_time();
         let (mut documents, mut bytes) = (0, 0);
         loop {
